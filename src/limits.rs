@@ -1,0 +1,93 @@
+//! Every numeric bound of the project, with the relations between them asserted at compile time.
+
+use std::time::Duration;
+
+/// Longest metric name, label name and label value, in bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 512;
+/// Longest label value, in bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
+/// Most labels on one series, the metric name among them.
+pub const LABELS_MAX: usize = 64;
+
+/// Most series that the store holds at once.
+pub const SERIES_MAX: usize = 1_000_000;
+/// Most samples in one batch.
+pub const BATCH_SAMPLES_MAX: usize = 100_000;
+/// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
+pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
+/// Batches waiting for the write-ahead log.
+pub const COMMIT_QUEUE_MAX: usize = 1024;
+
+/// Longest PromQL expression, in bytes.
+pub const EXPR_BYTES_MAX: usize = 16 * 1024;
+/// Most steps of a range query, as in Prometheus.
+pub const QUERY_STEPS_MAX: usize = 11_000;
+/// Most samples one query may load, as in Prometheus.
+pub const QUERY_SAMPLES_MAX: usize = 50_000_000;
+/// Most series one query may touch.
+pub const QUERY_SERIES_MAX: usize = 200_000;
+/// How long one query may take.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Queries evaluated at once; more wait their turn.
+pub const QUERIES_CONCURRENT_MAX: usize = 4;
+/// How far back an instant selector looks for a sample, as in Prometheus.
+pub const QUERY_LOOKBACK: Duration = Duration::from_secs(5 * 60);
+
+/// Largest gRPC message in.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Connections to the control socket at once.
+pub const GRPC_CONNECTIONS_MAX: usize = 256;
+/// Requests at once on one of them.
+pub const GRPC_STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Entries in a page of a list, at most and where nothing is said.
+pub const PAGE_SIZE_MAX: usize = 1000;
+/// Entries in a page where nothing is said.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+
+/// HTTP connections at once.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
+/// Largest HTTP request body.
+pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a client may take to send its request's head.
+pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take in all.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
+
+/// Targets at most, discovered ones among them.
+pub const TARGETS_MAX: usize = 10_000;
+/// Longest stretch of a probed server's answer that is read.
+pub const PROBE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How much of a spawned server's standard error is kept.
+pub const PROBE_STDERR_BYTES_MAX: usize = 4 * 1024;
+/// Network probes at once.
+pub const PROBES_CONCURRENT_MAX: usize = 64;
+/// Spawned probes at once: each is a whole process of somebody's.
+pub const PROBES_SPAWNED_MAX: usize = 2;
+/// Recorded probes kept per target in memory; the store keeps the rest.
+pub const PROBE_HISTORY_MAX: usize = 10_000;
+
+/// Rules at most.
+pub const RULES_MAX: usize = 10_000;
+/// Alert instances of one rule at most.
+pub const ALERT_INSTANCES_PER_RULE_MAX: usize = 1_000;
+/// Transitions and audit entries that are kept.
+pub const HISTORY_ENTRIES_MAX: usize = 100_000;
+
+/// Events waiting for one slow subscriber.
+pub const EVENT_QUEUE_MAX: usize = 1024;
+/// Subscribers at once.
+pub const EVENT_SUBSCRIBERS_MAX: usize = 64;
+
+/// From the first stop signal to the end, whatever happens.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Tokens, about, in one answer of an MCP tool where nothing else is asked for.
+pub const TOOL_ANSWER_TOKENS: usize = 1500;
+
+const _: () = {
+    assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
+    assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
+    assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
+    // systemd's stop timeout in the unit is 10 s.
+    assert!(STOP_DEADLINE.as_secs() < 10);
+};

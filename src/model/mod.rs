@@ -1,0 +1,34 @@
+//! The project's own nouns: plain data that every floor above speaks in.
+//!
+//! Nothing here does I/O, knows a wire format or reads the clock. Start with [`Labels`] and
+//! [`Sample`] for what is stored, [`Target`] and [`ProbeRecord`] for what is watched, [`Rule`] and
+//! [`AlertInstance`] for what is told.
+
+mod accumulator;
+mod alert;
+mod audit;
+mod event;
+mod labels;
+mod matcher;
+mod page;
+mod probe;
+mod sample;
+mod secret;
+mod target;
+
+pub use accumulator::Accumulator;
+pub use alert::{
+    Acknowledgement, AlertInstance, AlertState, Backtest, InvalidSeverity, Rule, RuleOrigin,
+    Severity, Transition,
+};
+pub use audit::{AuditEntry, AuditRecord};
+pub use event::Event;
+pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};
+pub use matcher::{InvalidMatcher, MatchOp, Matcher, matches_all};
+pub use page::{InvalidPage, Page, PageRequest};
+pub use probe::{ProbeAnswer, ProbeAttempt, ProbeFailure, ProbePhase, ProbeRecord};
+pub use sample::{
+    Batch, Metadata, MetricKind, STALE_NAN_BITS, Sample, SeriesSample, is_stale, stale_nan,
+};
+pub use secret::Secret;
+pub use target::{Check, Target, TargetSource, TargetState, TargetStatus};

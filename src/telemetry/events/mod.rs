@@ -1,0 +1,1 @@
+//! The reportable events, one file for each module that has any.
