@@ -14,13 +14,7 @@ pub use from_wire::InvalidField;
 pub use status::{ERROR_DOMAIN, status};
 
 /// Generated from `proto/balefire/v1`.
-#[expect(
-    clippy::pedantic,
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes,
-    reason = "generated code"
-)]
+#[expect(clippy::pedantic, missing_docs, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("balefire.v1");
 }
