@@ -29,6 +29,8 @@ use crate::{
     },
 };
 
+/// The types that calls take and give, and the translations of their fields.
+pub use crate::wire;
 pub use error::{ClientError, ConnectError};
 pub use search::Search;
 
@@ -103,6 +105,11 @@ impl Connection {
     pub fn events(&self) -> EventsServiceClient<Channel> {
         EventsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
+}
+
+/// What a call gave, without the envelope.
+pub fn take<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, ClientError> {
+    Ok(answer?.into_inner())
 }
 
 /// Largest answer: a matrix is far larger than what goes in.
