@@ -1,5 +1,7 @@
 //! What can be typed.
 
+#![expect(clippy::doc_markdown, reason = "the documentation of arguments is the text of --help")]
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};

@@ -41,7 +41,7 @@ async fn past(session: &Session, limit: usize) -> Result<(), CliError> {
         alerts::fetch_history(session, String::new(), Span::default(), limit).await?;
     for transition in transitions.into_iter().rev() {
         let time = transition.time.clone();
-        print(session, &Event { time, what: What::AlertTransition(transition) })?;
+        print(session, &Event { time, what: What::AlertTransition { transition } })?;
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ struct Event {
 #[serde(rename_all = "snake_case", tag = "event")]
 enum What {
     TargetChanged { name: String, from: String, to: String, reason: String },
-    AlertTransition(Transition),
+    AlertTransition { transition: Transition },
     EventsLost { count: u64 },
     ConfigReloaded { changes: Vec<String> },
 }
@@ -79,7 +79,7 @@ impl Event {
                 reason: event.reason,
             },
             Wire::AlertTransition(transition) => {
-                What::AlertTransition(Transition::from(&transition))
+                What::AlertTransition { transition: Transition::from(&transition) }
             }
             Wire::EventsLost(lost) => What::EventsLost { count: lost.count },
             Wire::ConfigReloaded(event) => What::ConfigReloaded { changes: event.changes },
@@ -99,7 +99,7 @@ impl What {
             Self::TargetChanged { name, from, to, reason } => {
                 format!("target {name}: {from} → {to} {reason}").trim_end().to_owned()
             }
-            Self::AlertTransition(t) => {
+            Self::AlertTransition { transition: t } => {
                 let value = match &t.value {
                     Number::Finite(value) => human::rounded(*value),
                     Number::Other(text) => text.clone(),
@@ -148,5 +148,6 @@ mod tests {
         let alert = event(Wire::AlertTransition(v1::AlertTransition::default()));
         let json = serde_json::to_value(&alert).unwrap();
         assert_eq!(json["event"], "alert_transition");
+        assert!(json["transition"]["alert_id"].is_string());
     }
 }

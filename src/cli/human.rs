@@ -85,7 +85,7 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
-/// A sample's value as PromQL writes it.
+/// A sample's value as Prometheus writes it.
 pub(super) fn value(value: f64) -> String {
     if value.is_infinite() {
         if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn ages() {
         let now = Timestamp::from_secs(100_000);
-        let check = |seconds, text: &str| {
+        let check = |seconds: i64, text: &str| {
             assert_eq!(age(Timestamp::from_secs(100_000 - seconds), now), text);
         };
         check(0, "now");

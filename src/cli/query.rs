@@ -30,27 +30,38 @@ const STEP_MIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(session: &Session, query: Query) -> Result<Verdict, CliError> {
     let answer = match range(&query, session.now())? {
-        Some((start, end, step)) => {
-            let request = v1::QueryRangeRequest {
-                expr: query.expr,
-                start: Some(to_wire::time(start)),
-                end: Some(to_wire::time(end)),
-                step: Some(to_wire::duration(step)),
-                timeout: None,
-            };
-            Answer::from(take(session.connection.metrics().query_range(request).await)?)
-        }
-        None => {
-            let time = query.time.map(to_wire::time);
-            let request = v1::QueryRequest { expr: query.expr, time, timeout: None };
-            Answer::from(take(session.connection.metrics().query(request).await)?)
-        }
+        Some(steps) => over_range(session, query.expr, steps).await?,
+        None => at_instant(session, query.expr, query.time).await?,
     };
     session.show(&answer, render)?;
     for remark in answer.warnings.iter().chain(&answer.infos).filter(|_| !session.is_json()) {
         output::note(remark);
     }
     Ok(Verdict::Fine)
+}
+
+async fn over_range(
+    session: &Session,
+    expr: String,
+    (start, end, step): (Timestamp, Timestamp, Duration),
+) -> Result<Answer, CliError> {
+    let request = v1::QueryRangeRequest {
+        expr,
+        start: Some(to_wire::time(start)),
+        end: Some(to_wire::time(end)),
+        step: Some(to_wire::duration(step)),
+        timeout: None,
+    };
+    Ok(take(session.connection.metrics().query_range(request).await)?.into())
+}
+
+async fn at_instant(
+    session: &Session,
+    expr: String,
+    time: Option<Timestamp>,
+) -> Result<Answer, CliError> {
+    let request = v1::QueryRequest { expr, time: time.map(to_wire::time), timeout: None };
+    Ok(take(session.connection.metrics().query(request).await)?.into())
 }
 
 /// Start, end and step of a range query; `None` for one instant.
@@ -242,7 +253,7 @@ mod tests {
             ..v1::QueryResponse::default()
         };
         let answer = Answer::from(wire);
-        assert_eq!(render(&answer, &PLAIN), "SERIES           VALUE\nup{job=\"node\"}       1");
+        assert_eq!(render(&answer, &PLAIN), "SERIES          VALUE\nup{job=\"node\"}      1");
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(json["type"], "vector");
         assert_eq!(json["result"][0]["labels"]["job"], "node");

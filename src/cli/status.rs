@@ -19,14 +19,15 @@ pub(super) async fn run(session: &Session) -> Result<Verdict, CliError> {
     let socket = socket.map(|socket| socket.display().to_string()).unwrap_or_default();
     let status = Status::new(wire, socket);
     session.show(&status, render)?;
-    Ok(Verdict::fine_if(status.status == "ok"))
+    Ok(Verdict::fine_if(status.verdict == "ok"))
 }
 
 #[derive(Debug, Serialize)]
 struct Status {
     server_name: String,
     version: String,
-    status: String,
+    #[serde(rename = "status")]
+    verdict: String,
     uptime_seconds: Option<f64>,
     pid: u32,
     socket: String,
@@ -89,7 +90,7 @@ impl Status {
             system: wire.system_info.map(System::from).unwrap_or_default(),
             server_name: wire.server_name,
             version: wire.version,
-            status: wire.status,
+            verdict: wire.status,
             pid: wire.pid,
             socket,
             state_dir: wire.state_dir,
@@ -150,7 +151,7 @@ fn daemon(status: &Status, style: &Style) -> String {
     );
     style.fields([
         ("daemon", Cell::new(version)),
-        ("status", style.state(&status.status)),
+        ("status", style.state(&status.verdict)),
         ("up for", Cell::new(format!("{} (pid {})", status.uptime, status.pid))),
         ("socket", Cell::new(&status.socket)),
         ("http", Cell::new(status.http_address.as_deref().unwrap_or("off"))),

@@ -28,7 +28,7 @@ impl Style {
             if self.colour { cell.add_attribute(Attribute::Bold) } else { cell }
         };
         table.set_header(headings.map(bold).to_vec());
-        self.pad(&mut table);
+        pad(&mut table);
         table
     }
 
@@ -40,7 +40,7 @@ impl Style {
                 table.add_row(vec![self.dim(name), value]);
             }
         }
-        self.pad(&mut table);
+        pad(&mut table);
         self.render(&table)
     }
 
@@ -61,13 +61,6 @@ impl Style {
             table.enforce_styling();
         }
         table
-    }
-
-    fn pad(&self, table: &mut Table) {
-        table.discover_columns();
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
     }
 
     fn render(&self, table: &Table) -> String {
@@ -92,6 +85,13 @@ impl Style {
     /// How long ago; `-` for never.
     pub(super) fn age(&self, time: Option<Timestamp>) -> Cell {
         Cell::new(time.map_or_else(|| "-".to_owned(), |time| human::age(time, self.now)))
+    }
+}
+
+fn pad(table: &mut Table) {
+    table.discover_columns();
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
 }
 

@@ -185,16 +185,13 @@ fn render_discovery(discovery: &Discovery, style: &Style) -> String {
             text(&target.endpoint),
         ]);
     }
-    let mut text = style.finish(&table, "no client declares an MCP server");
-    for problem in &discovery.problems {
-        text.push_str(&format!("\n{}: {}", problem.file, problem.message));
-    }
+    let mut lines = vec![style.finish(&table, "no client declares an MCP server")];
+    lines.extend(discovery.problems.iter().map(|p| format!("{}: {}", p.file, p.message)));
     if discovery.targets.iter().any(|target| !target.probed) {
-        text.push_str(
-            "\n\nadopt one with `balefire targets adopt NAME`: it is probed from then on",
-        );
+        let next = "\nadopt one with `balefire targets adopt NAME`: it is probed from then on";
+        lines.push(next.to_owned());
     }
-    text
+    lines.join("\n")
 }
 
 async fn adopt(session: &Session, name: String) -> Result<Verdict, CliError> {
