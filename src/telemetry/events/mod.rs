@@ -1,1 +1,2 @@
 //! The reportable events, one file for each module that has any.
+pub mod pipeline;
