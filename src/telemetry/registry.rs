@@ -2,7 +2,7 @@
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, core::Collector, proto::MetricFamily,
+    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 /// Holds every own metric. Handles are cheap to clone and lock-free to move.
@@ -40,6 +40,11 @@ impl Telemetry {
     /// A gauge of whole numbers.
     pub fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::new(name, help))
+    }
+
+    /// A gauge of whole numbers with labels.
+    pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A gauge with labels.
