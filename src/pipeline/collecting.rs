@@ -15,7 +15,7 @@ use crate::{
     model::{Batch, SeriesSample},
     store::{AppendSummary, Store},
     supervise::{Supervisor, TaskContext},
-    telemetry::{Telemetry, events::pipeline::CollectingEvents},
+    telemetry::{Telemetry, events::CollectingEvents},
     time::{Clock, Timestamp},
 };
 

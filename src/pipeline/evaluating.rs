@@ -14,7 +14,7 @@ use crate::{
     promql::{self, Limits, QueryError, Queryable, Value},
     store::{Change, Snapshot, Store},
     supervise::TaskContext,
-    telemetry::{Telemetry, events::pipeline::EvaluatingEvents},
+    telemetry::{Telemetry, events::EvaluatingEvents},
     time::{Clock, Timestamp},
 };
 

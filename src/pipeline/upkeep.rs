@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 use crate::{
     store::{Store, StoreError},
     supervise::TaskContext,
-    telemetry::{Telemetry, events::pipeline::UpkeepEvents},
+    telemetry::{Telemetry, events::UpkeepEvents},
     time::{Clock, Timestamp},
 };
 

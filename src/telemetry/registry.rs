@@ -2,7 +2,7 @@
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, core::Collector, proto::MetricFamily,
+    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 /// Holds every own metric. Handles are cheap to clone and lock-free to move.

@@ -21,7 +21,7 @@ use crate::{
     probe::Prober,
     store::{Change, Store},
     supervise::{Supervisor, TaskContext},
-    telemetry::{Telemetry, events::pipeline::ProbingEvents},
+    telemetry::{Telemetry, events::ProbingEvents},
     time::Clock,
 };
 

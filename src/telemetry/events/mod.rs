@@ -1,2 +1,7 @@
 //! The reportable events, one file for each module that has any.
-pub mod pipeline;
+
+mod pipeline;
+mod supervise;
+
+pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents, UpkeepEvents};
+pub use supervise::SuperviseEvents;
