@@ -21,7 +21,7 @@ pub fn step(
     active: &[(Labels, f64)],
     prior: &[AlertInstance],
     now: Timestamp,
-) -> Outcome {
+) -> Result<Outcome, String> {
     let _ = (rule, active, prior, now);
     todo!()
 }

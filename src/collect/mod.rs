@@ -45,6 +45,10 @@ impl Collectors {
         let _ = now;
         todo!()
     }
+    /// short
+    pub fn summary(&self) -> crate::model::HostSummary {
+        todo!()
+    }
     /// What the collected metrics mean; told once.
     pub fn metadata(&self) -> Vec<Metadata> {
         todo!()

@@ -10,9 +10,9 @@ use tokio::{
 };
 
 use crate::{
-    collect::{Collectors, HostSummary},
+    collect::Collectors,
     exposition,
-    model::{Batch, SeriesSample},
+    model::{Batch, HostSummary, SeriesSample},
     store::{AppendSummary, Store},
     supervise::{Supervisor, TaskContext},
     telemetry::{Telemetry, events::CollectingEvents},
@@ -70,7 +70,9 @@ impl Handle {
     /// Collects now; returns when the samples are durable.
     pub async fn collect_now(&self) -> Result<(u64, Timestamp), String> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(reply).map_err(|_| "too many requests to collect wait already: try again".to_owned())?;
+        self.requests
+            .try_send(reply)
+            .map_err(|_| "too many requests to collect wait already: try again".to_owned())?;
         answer.await.map_err(|_| "the collecting loop was started anew: try again".to_owned())?
     }
 
@@ -106,7 +108,9 @@ pub struct Controls {
 impl Controls {
     /// From now on.
     pub fn apply(&self, options: &Options) {
-        self.interval.send_if_modified(|interval| std::mem::replace(interval, options.interval) != options.interval);
+        self.interval.send_if_modified(|interval| {
+            std::mem::replace(interval, options.interval) != options.interval
+        });
         self.collectors.send_if_modified(|names| {
             let changed = *names != options.collectors;
             names.clone_from(&options.collectors);
@@ -193,7 +197,10 @@ impl<'a> Pass<'a> {
     }
 
     /// One pass; the inner result is the store's word, the outer error ends the task.
-    async fn run(&mut self, context: &TaskContext) -> Result<Result<(u64, Timestamp), String>, String> {
+    async fn run(
+        &mut self,
+        context: &TaskContext,
+    ) -> Result<Result<(u64, Timestamp), String>, String> {
         let started = Instant::now();
         let now = self.owner.parts.clock.now();
         let host = self.collect(now).await?;
@@ -225,7 +232,11 @@ impl<'a> Pass<'a> {
         Ok(host)
     }
 
-    async fn store(&mut self, host: Arc<Vec<SeriesSample>>, now: Timestamp) -> Result<AppendSummary, String> {
+    async fn store(
+        &mut self,
+        host: Arc<Vec<SeriesSample>>,
+        now: Timestamp,
+    ) -> Result<AppendSummary, String> {
         let parts = &self.owner.parts;
         for report in parts.supervisor.reports() {
             self.owner.events.component(report.name, report.healthy);

@@ -10,7 +10,10 @@ use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 
 use crate::{
     alert, limits,
-    model::{AlertInstance, AlertState, Batch, Event, Labels, METRIC_NAME, Rule, SeriesSample, Transition, stale_nan},
+    model::{
+        AlertInstance, AlertState, Batch, Event, Labels, METRIC_NAME, Rule, SeriesSample,
+        Transition, stale_nan,
+    },
     promql::{self, Limits, QueryError, Queryable, Value},
     store::{Change, Snapshot, Store},
     supervise::TaskContext,
@@ -52,7 +55,11 @@ struct Evaluated {
 
 impl Evaluating {
     /// A loop that evaluates every `interval`, which its sender changes.
-    pub fn new(parts: Parts, telemetry: &Telemetry, interval: Duration) -> (Self, watch::Sender<Duration>) {
+    pub fn new(
+        parts: Parts,
+        telemetry: &Telemetry,
+        interval: Duration,
+    ) -> (Self, watch::Sender<Duration>) {
         let (sender, interval) = watch::channel(interval);
         (Self { parts, events: EvaluatingEvents::new(telemetry), interval }, sender)
     }
@@ -83,8 +90,11 @@ impl Evaluating {
 
         let alive = alert_series(&all, now);
         let names: BTreeSet<Labels> = alive.iter().map(|sample| sample.labels.clone()).collect();
-        let ended = told.difference(&names).map(|labels| SeriesSample::new(labels.clone(), now, stale_nan()));
-        let batch = Batch { samples: ended.chain(alive.iter().cloned()).collect(), metadata: Vec::new() };
+        let ended = told
+            .difference(&names)
+            .map(|labels| SeriesSample::new(labels.clone(), now, stale_nan()));
+        let batch =
+            Batch { samples: ended.chain(alive.iter().cloned()).collect(), metadata: Vec::new() };
         let stored = self.parts.store.append_and_commit(batch, changes(&all)).await;
         stored.map_err(|error| error.to_string())?;
 
@@ -101,7 +111,8 @@ impl Evaluating {
             if !evaluated.report.error.is_empty() {
                 self.events.failed(&evaluated.rule.id, &evaluated.report.error);
             }
-            for transition in evaluated.outcome.into_iter().flat_map(|outcome| outcome.transitions) {
+            for transition in evaluated.outcome.into_iter().flat_map(|outcome| outcome.transitions)
+            {
                 self.tell_transition(transition);
             }
             reports.insert(evaluated.rule.id, evaluated.report);
@@ -111,7 +122,12 @@ impl Evaluating {
 
     fn tell_transition(&self, transition: Transition) {
         let alert = transition.labels.to_string();
-        self.events.transition(&transition.rule_id, &alert, transition.to.name(), transition.notified);
+        self.events.transition(
+            &transition.rule_id,
+            &alert,
+            transition.to.name(),
+            transition.notified,
+        );
         self.parts.bus.publish(Event::AlertTransition(transition));
     }
 }
@@ -127,7 +143,10 @@ fn evaluate_all(store: &Store, now: Timestamp) -> Vec<Evaluated> {
     rules.map(|rule| evaluate(store, &snapshot, rule, now)).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "measures how long the evaluation took, off the async runtime")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measures how long the evaluation took, off the async runtime"
+)]
 fn evaluate(store: &Store, snapshot: &Snapshot, rule: Rule, now: Timestamp) -> Evaluated {
     let started = std::time::Instant::now();
     let prior = store.instances(&rule.id);
@@ -151,15 +170,23 @@ struct Active {
     has_data: bool,
 }
 
-fn active_series(snapshot: &Snapshot, condition: &str, now: Timestamp) -> Result<Active, QueryError> {
+fn active_series(
+    snapshot: &Snapshot,
+    condition: &str,
+    now: Timestamp,
+) -> Result<Active, QueryError> {
     let query = promql::parse(condition)?;
     let answer = query.instant(snapshot, now, &query_limits(Arc::default()))?;
     let series: Vec<(Labels, f64)> = match answer.value {
-        Value::Vector(series) => series.into_iter().map(|(labels, sample)| (labels, sample.value)).collect(),
+        Value::Vector(series) => {
+            series.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()
+        }
         // As Prometheus: a scalar is one series without labels.
         Value::Scalar(sample) => vec![(Labels::empty(), sample.value)],
         Value::String(..) | Value::Matrix(_) => {
-            return Err(QueryError::Execution("a condition must be a vector or a scalar".to_owned()));
+            return Err(QueryError::Execution(
+                "a condition must be a vector or a scalar".to_owned(),
+            ));
         }
     };
     let has_data = !series.is_empty() || any_data(snapshot, &query.metric_names(), now);
@@ -171,7 +198,8 @@ fn any_data(snapshot: &Snapshot, names: &[String], now: Timestamp) -> bool {
     names.is_empty()
         || names.iter().any(|name| {
             let matchers = vec![crate::model::Matcher::equal(METRIC_NAME, name)];
-            let selection = promql::Selection { matchers, start: now.minus(limits::QUERY_LOOKBACK), end: now };
+            let selection =
+                promql::Selection { matchers, start: now.minus(limits::QUERY_LOOKBACK), end: now };
             snapshot.select(&selection).is_ok_and(|series| !series.is_empty())
         })
 }
@@ -192,7 +220,9 @@ fn changes(all: &[Evaluated]) -> Vec<Change> {
 }
 
 fn same_but_for_values(before: &[AlertInstance], after: &[AlertInstance]) -> bool {
-    let same = |(a, b): (&AlertInstance, &AlertInstance)| AlertInstance { value: b.value, ..a.clone() } == *b;
+    let same = |(a, b): (&AlertInstance, &AlertInstance)| {
+        AlertInstance { value: b.value, ..a.clone() } == *b
+    };
     // A NaN value is not equal to itself; then the instance is written once more than needed.
     before.len() == after.len() && before.iter().zip(after).all(same)
 }
@@ -208,7 +238,8 @@ fn alert_series(all: &[Evaluated], now: Timestamp) -> Vec<SeriesSample> {
         if !matches!(instance.state, AlertState::Pending | AlertState::Firing) {
             continue;
         }
-        let alerts = instance.labels.with(METRIC_NAME, "ALERTS").with("alertstate", instance.state.name());
+        let alerts =
+            instance.labels.with(METRIC_NAME, "ALERTS").with("alertstate", instance.state.name());
         series.push(SeriesSample::new(alerts, now, 1.0));
         let since = instance.labels.with(METRIC_NAME, "ALERTS_FOR_STATE");
         let active_at = instance.active_at.as_millis().div_euclid(1000) as f64;

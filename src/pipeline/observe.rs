@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::{
-        Accumulator, Batch, InvalidLabels, Labels, METRIC_NAME, Metadata, MetricKind, SeriesSample, is_label_name,
-        is_metric_name,
+        Accumulator, Batch, InvalidLabels, Labels, METRIC_NAME, Metadata, MetricKind, SeriesSample,
+        is_label_name, is_metric_name,
     },
     time::Timestamp,
 };
@@ -78,7 +78,13 @@ pub fn observe(
     known: &dyn Known,
     now: Timestamp,
 ) -> Result<Observed, Vec<InvalidObservation>> {
-    let mut sums = Sums { bounds, known, kinds: BTreeMap::new(), gauges: BTreeMap::new(), sums: BTreeMap::new() };
+    let mut sums = Sums {
+        bounds,
+        known,
+        kinds: BTreeMap::new(),
+        gauges: BTreeMap::new(),
+        sums: BTreeMap::new(),
+    };
     let mut problems = Vec::new();
     for (index, observation) in observations.iter().enumerate() {
         let wrong = |(field, reason)| InvalidObservation { index, field, reason };
@@ -103,7 +109,12 @@ struct Sums<'a> {
 }
 
 impl Sums<'_> {
-    fn take(&mut self, observation: &Observation, job: &str, now: Timestamp) -> Result<(), Problem> {
+    fn take(
+        &mut self,
+        observation: &Observation,
+        job: &str,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         self.check_kind(observation)?;
         check_value(observation)?;
         let labels = labels_of(observation, job)?;
@@ -146,7 +157,8 @@ impl Sums<'_> {
             _ => Vec::new(),
         };
         let (sum, last) = self.sums.entry(labels.clone()).or_insert_with(|| {
-            let recalled = self.known.accumulator(&labels).filter(|sum| sum.kind == observation.kind);
+            let recalled =
+                self.known.accumulator(&labels).filter(|sum| sum.kind == observation.kind);
             let sum = recalled.unwrap_or_else(|| Accumulator {
                 labels,
                 kind: observation.kind,
@@ -168,13 +180,15 @@ impl Sums<'_> {
     fn finish(self) -> Observed {
         let mut observed = Observed::default();
         let gauges = self.gauges.into_iter();
-        observed.batch.samples = gauges.map(|((labels, at), value)| SeriesSample::new(labels, at, value)).collect();
+        observed.batch.samples =
+            gauges.map(|((labels, at), value)| SeriesSample::new(labels, at, value)).collect();
         for (sum, at) in self.sums.into_values() {
             observed.batch.samples.extend(series_of(&sum, at));
             observed.accumulators.push(sum);
         }
         let news = self.kinds.into_iter().filter(|(name, _)| self.known.metadata(name).is_none());
-        let metadata = |(name, kind)| Metadata { name, kind, help: String::new(), unit: String::new() };
+        let metadata =
+            |(name, kind)| Metadata { name, kind, help: String::new(), unit: String::new() };
         observed.batch.metadata = news.map(metadata).collect();
         observed
     }
@@ -185,11 +199,17 @@ fn check_value(observation: &Observation) -> Result<(), Problem> {
     match observation.kind {
         MetricKind::Gauge | MetricKind::Unknown => Ok(()),
         MetricKind::Counter if value >= 0.0 && value.is_finite() => Ok(()),
-        MetricKind::Counter => {
-            Err(("value", format!("{value} is no counter's total: report the total so far, 0 or more, or use a gauge")))
-        }
+        MetricKind::Counter => Err((
+            "value",
+            format!(
+                "{value} is no counter's total: report the total so far, 0 or more, or use a gauge"
+            ),
+        )),
         MetricKind::Histogram | MetricKind::Summary if value.is_finite() => Ok(()),
-        kind => Err(("value", format!("{value} cannot be observed by a {}: report a finite number", kind.name()))),
+        kind => Err((
+            "value",
+            format!("{value} cannot be observed by a {}: report a finite number", kind.name()),
+        )),
     }
 }
 
@@ -201,7 +221,10 @@ fn labels_of(observation: &Observation, job: &str) -> Result<Labels, Problem> {
             _ => false,
         };
         if taken || name == METRIC_NAME {
-            return Err(("tags", format!("{name:?} is set by Balefire for this type: choose another name")));
+            return Err((
+                "tags",
+                format!("{name:?} is set by Balefire for this type: choose another name"),
+            ));
         }
         if !is_label_name(name) {
             return Err(("tags", InvalidLabels::LabelName(name.clone()).to_string()));
@@ -253,7 +276,11 @@ fn series_of(sum: &Accumulator, at: Timestamp) -> Vec<SeriesSample> {
         let bucket = part("_bucket", sum.count as f64);
         for (bound, count) in &sum.buckets {
             below += count;
-            series.push(SeriesSample::new(bucket.labels.with("le", &bound.to_string()), at, below as f64));
+            series.push(SeriesSample::new(
+                bucket.labels.with("le", &bound.to_string()),
+                at,
+                below as f64,
+            ));
         }
         series.push(SeriesSample::new(bucket.labels.with("le", "+Inf"), at, sum.count as f64));
     } else {
@@ -266,7 +293,11 @@ fn series_of(sum: &Accumulator, at: Timestamp) -> Vec<SeriesSample> {
 }
 
 /// The value at rank ⌈q·n⌉ of the observations (nearest rank).
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank lies between 1 and the count")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank lies between 1 and the count"
+)]
 fn quantile_of(sum: &Accumulator, quantile: f64) -> f64 {
     let rank = (quantile * sum.count as f64).ceil().max(1.0) as u64;
     let mut below = 0;
@@ -315,17 +346,23 @@ mod tests {
 
     #[track_caller]
     fn check_refused(observation: Observation, field: &str) {
-        let known = Memory { kinds: HashMap::from([("taken".to_owned(), MetricKind::Counter)]), ..Memory::default() };
+        let known = Memory {
+            kinds: HashMap::from([("taken".to_owned(), MetricKind::Counter)]),
+            ..Memory::default()
+        };
         let problems = observe(&[observation], "custom", &BOUNDS, &known, NOW).unwrap_err();
         assert_eq!(problems[0].field, field, "{problems:?}");
     }
 
     #[test]
     fn gauges_and_counters_are_stored_as_they_are() {
-        let observations =
-            [observation("a", MetricKind::Gauge, -1.5), observation("b_total", MetricKind::Counter, 7.0)];
+        let observations = [
+            observation("a", MetricKind::Gauge, -1.5),
+            observation("b_total", MetricKind::Counter, 7.0),
+        ];
         let observed = observe(&observations, "custom", &BOUNDS, &Memory::default(), NOW).unwrap();
-        let expected = [("a{job=\"custom\"}".to_owned(), -1.5), ("b_total{job=\"custom\"}".to_owned(), 7.0)];
+        let expected =
+            [("a{job=\"custom\"}".to_owned(), -1.5), ("b_total{job=\"custom\"}".to_owned(), 7.0)];
         assert_eq!(values(&observed), expected);
         assert_eq!(observed.batch.metadata.len(), 2);
     }
@@ -334,7 +371,8 @@ mod tests {
     fn a_histogram_counts_into_cumulative_buckets_and_goes_on_where_it_was() {
         let mut known = Memory::default();
         for round in 1..=2_u32 {
-            let observations = [0.5, 5.0, 50.0].map(|value| observation("h", MetricKind::Histogram, value));
+            let observations =
+                [0.5, 5.0, 50.0].map(|value| observation("h", MetricKind::Histogram, value));
             let observed = observe(&observations, "j", &BOUNDS, &known, NOW).unwrap();
             let n = f64::from(round);
             let expected = [
@@ -344,8 +382,12 @@ mod tests {
                 ("h_bucket{job=\"j\", le=\"10\"}", 2.0 * n),
                 ("h_bucket{job=\"j\", le=\"+Inf\"}", 3.0 * n),
             ];
-            assert_eq!(values(&observed), expected.map(|(series, value)| (series.to_owned(), value)));
-            known.sums = observed.accumulators.into_iter().map(|sum| (sum.labels.clone(), sum)).collect();
+            assert_eq!(
+                values(&observed),
+                expected.map(|(series, value)| (series.to_owned(), value))
+            );
+            known.sums =
+                observed.accumulators.into_iter().map(|sum| (sum.labels.clone(), sum)).collect();
         }
     }
 
@@ -356,7 +398,8 @@ mod tests {
         let observed = observe(&observations, "j", &BOUNDS, &Memory::default(), NOW).unwrap();
         for (quantile, exact) in [("0.5", 500.0), ("0.9", 900.0), ("0.99", 990.0)] {
             let mut samples = observed.batch.samples.iter();
-            let found = samples.find(|s| s.labels.get("quantile") == Some(quantile)).unwrap().sample.value;
+            let found =
+                samples.find(|s| s.labels.get("quantile") == Some(quantile)).unwrap().sample.value;
             assert!((found / exact - 1.0).abs() <= 0.0101, "{quantile}: {found}");
         }
     }
@@ -375,7 +418,8 @@ mod tests {
 
     #[test]
     fn one_name_has_one_type_within_a_call_too() {
-        let observations = [observation("x", MetricKind::Gauge, 1.0), observation("x", MetricKind::Counter, 1.0)];
+        let observations =
+            [observation("x", MetricKind::Gauge, 1.0), observation("x", MetricKind::Counter, 1.0)];
         let problems = observe(&observations, "j", &BOUNDS, &Memory::default(), NOW).unwrap_err();
         assert_eq!((problems[0].index, problems[0].field), (1, "metric_type"));
     }

@@ -74,9 +74,27 @@ pub fn default_rules(cooldown: Duration, now: Timestamp) -> Vec<Rule> {
         updated_at: now,
     };
     vec![
-        rule("high_cpu_usage", "system_cpu_usage > 80", Severity::High, 5, "The processors are busy above 80 %."),
-        rule("high_memory_usage", "system_memory_usage > 85", Severity::High, 5, "Memory is used above 85 %."),
-        rule("mcp_server_down", "mcp_server_health == 0", Severity::Critical, 2, "An MCP server does not answer."),
+        rule(
+            "high_cpu_usage",
+            "system_cpu_usage > 80",
+            Severity::High,
+            5,
+            "The processors are busy above 80 %.",
+        ),
+        rule(
+            "high_memory_usage",
+            "system_memory_usage > 85",
+            Severity::High,
+            5,
+            "Memory is used above 85 %.",
+        ),
+        rule(
+            "mcp_server_down",
+            "mcp_server_health == 0",
+            Severity::Critical,
+            2,
+            "An MCP server does not answer.",
+        ),
         rule(
             "high_error_rate",
             "error_rate_5m > 0.05",

@@ -11,8 +11,8 @@ use parking_lot::RwLock;
 use crate::{
     limits,
     model::{
-        Check, Event, Labels, METRIC_NAME, Matcher, Metadata, MetricKind, ProbeRecord, SeriesSample, Target, TargetSource,
-        TargetState, TargetStatus, stale_nan,
+        Check, Event, Labels, METRIC_NAME, Matcher, Metadata, MetricKind, ProbeRecord,
+        SeriesSample, Target, TargetSource, TargetState, TargetStatus, stale_nan,
     },
     store::Store,
     time::Timestamp,
@@ -37,7 +37,11 @@ const SELF_TIMEOUT: Duration = Duration::from_secs(10);
 /// All targets there are: Balefire itself, the configured, and the discovered that do not share a
 /// name with one of those. A discovered one is probed when it is adopted, or when discovery says that
 /// calling it is harmless. Past [`limits::TARGETS_MAX`] the rest is left out; the number is returned.
-pub fn declared(configured: &[Target], found: Vec<Target>, adopted: &BTreeSet<String>) -> (Vec<Target>, usize) {
+pub fn declared(
+    configured: &[Target],
+    found: Vec<Target>,
+    adopted: &BTreeSet<String>,
+) -> (Vec<Target>, usize) {
     let own = Target {
         name: "balefire".to_owned(),
         check: Check::Balefire,
@@ -77,7 +81,9 @@ impl Targets {
             let old = before.remove(&name);
             match &old {
                 None => changes.push(format!("target {name} added")),
-                Some(old) if *old.target != target => changes.push(format!("target {name} changed")),
+                Some(old) if *old.target != target => {
+                    changes.push(format!("target {name} changed"))
+                }
                 Some(_) => {}
             }
             let kept = old.filter(|old| old.target.check == target.check).map(|old| old.status);
@@ -91,7 +97,11 @@ impl Targets {
 
     /// All targets, sorted by name.
     pub fn list(&self) -> Vec<(Arc<Target>, TargetStatus)> {
-        self.entries.read().values().map(|entry| (entry.target.clone(), entry.status.clone())).collect()
+        self.entries
+            .read()
+            .values()
+            .map(|entry| (entry.target.clone(), entry.status.clone()))
+            .collect()
     }
 
     /// One target.
@@ -135,21 +145,28 @@ impl Targets {
     /// How one target fares at `now`, as series.
     pub fn samples_of(&self, name: &str, now: Timestamp) -> Vec<SeriesSample> {
         let entries = self.entries.read();
-        entries.get(name).map(|entry| samples_of(&entry.target, &entry.status, now)).unwrap_or_default()
+        entries
+            .get(name)
+            .map(|entry| samples_of(&entry.target, &entry.status, now))
+            .unwrap_or_default()
     }
 }
 
 /// Markers that end every series of a target that is gone, as far as the store remembers them.
 pub(super) fn end_markers(store: &Store, name: &str, now: Timestamp) -> Vec<SeriesSample> {
     let of_probe = [Matcher::equal("job", "probe"), Matcher::equal("instance", name)];
-    let of_server = [Matcher::equal(METRIC_NAME, "mcp_server_health"), Matcher::equal("server", name)];
+    let of_server =
+        [Matcher::equal(METRIC_NAME, "mcp_server_health"), Matcher::equal("server", name)];
     let since = now.minus(limits::QUERY_LOOKBACK);
-    let series = [&of_probe, &of_server].into_iter().flat_map(|matchers| store.latest(matchers, since));
+    let series =
+        [&of_probe, &of_server].into_iter().flat_map(|matchers| store.latest(matchers, since));
     series.map(|series| SeriesSample::new(series.labels, now, stale_nan())).collect()
 }
 
 fn samples_of(target: &Target, status: &TargetStatus, now: Timestamp) -> Vec<SeriesSample> {
-    let Some(probe) = status.last_probe.as_ref().filter(|_| target.probed) else { return Vec::new() };
+    let Some(probe) = status.last_probe.as_ref().filter(|_| target.probed) else {
+        return Vec::new();
+    };
     let labels = ProbeLabels::new(target);
     let mut samples = Vec::new();
     let mut emit = |metric: &str, phase: Option<&str>, value: f64| {
@@ -167,7 +184,11 @@ fn samples_of(target: &Target, status: &TargetStatus, now: Timestamp) -> Vec<Ser
         emit(labels.phases, Some(phase.name), phase.duration.as_secs_f64());
     }
     if let Some(health) = target.check.is_mcp().then(|| status.state.health()).flatten() {
-        samples.push(SeriesSample::new(Labels::of("mcp_server_health", [("server", &target.name)]), now, health));
+        samples.push(SeriesSample::new(
+            Labels::of("mcp_server_health", [("server", &target.name)]),
+            now,
+            health,
+        ));
     }
     samples
 }
@@ -214,7 +235,11 @@ pub fn probe_metadata() -> Vec<Metadata> {
         ("probe_mcp_duration_seconds", "seconds", "How long each phase of the MCP probe took."),
         ("probe_phase_duration_seconds", "seconds", "How long each phase of the probe took."),
         ("probe_mcp_tools", "", "How many tools the MCP server lists."),
-        ("mcp_server_health", "", "1 where the MCP server is up, 0 where it is not, absent while nobody knows."),
+        (
+            "mcp_server_health",
+            "",
+            "1 where the MCP server is up, 0 where it is not, absent while nobody knows.",
+        ),
     ];
     let metadata = |(name, unit, help): (&str, &str, &str)| Metadata {
         name: name.to_owned(),
@@ -226,8 +251,12 @@ pub fn probe_metadata() -> Vec<Metadata> {
 }
 
 /// How a target fared as far as the store remembers.
-pub(super) fn recalled(state: Option<(TargetState, Timestamp)>, last_probe: Option<ProbeRecord>) -> TargetStatus {
-    let (state, since) = state.map_or((TargetState::Unknown, None), |(state, since)| (state, Some(since)));
+pub(super) fn recalled(
+    state: Option<(TargetState, Timestamp)>,
+    last_probe: Option<ProbeRecord>,
+) -> TargetStatus {
+    let (state, since) =
+        state.map_or((TargetState::Unknown, None), |(state, since)| (state, Some(since)));
     TargetStatus { state, since, next_check: None, last_probe }
 }
 
@@ -251,12 +280,17 @@ mod tests {
     }
 
     fn mcp(name: &str) -> Target {
-        let check = Check::McpHttp { url: "http://127.0.0.1/mcp".to_owned(), headers: BTreeMap::new() };
+        let check =
+            Check::McpHttp { url: "http://127.0.0.1/mcp".to_owned(), headers: BTreeMap::new() };
         Target { check, ..tcp(name, true) }
     }
 
     fn record(target: &str, state: TargetState) -> ProbeRecord {
-        let attempt = ProbeAttempt { started_at: NOW, duration: Duration::from_millis(5), error: String::new() };
+        let attempt = ProbeAttempt {
+            started_at: NOW,
+            duration: Duration::from_millis(5),
+            error: String::new(),
+        };
         ProbeRecord {
             target: target.to_owned(),
             state,
@@ -277,9 +311,14 @@ mod tests {
 
     #[test]
     fn a_configured_target_hides_a_discovered_one_of_the_same_name() {
-        let (targets, left_out) = declared(&[tcp("a", true)], vec![mcp("a"), tcp("b", false)], &BTreeSet::new());
-        let names: Vec<_> = targets.iter().map(|t| (t.name.as_str(), t.check.kind(), t.probed)).collect();
-        assert_eq!(names, [("balefire", "balefire", true), ("a", "tcp", true), ("b", "tcp", false)]);
+        let (targets, left_out) =
+            declared(&[tcp("a", true)], vec![mcp("a"), tcp("b", false)], &BTreeSet::new());
+        let names: Vec<_> =
+            targets.iter().map(|t| (t.name.as_str(), t.check.kind(), t.probed)).collect();
+        assert_eq!(
+            names,
+            [("balefire", "balefire", true), ("a", "tcp", true), ("b", "tcp", false)]
+        );
         assert_eq!(left_out, 0);
     }
 
@@ -303,7 +342,10 @@ mod tests {
         let book = book(vec![mcp("a")]);
         let health = |book: &Targets| {
             let samples = book.samples(NOW);
-            samples.iter().find(|s| s.labels.metric() == "mcp_server_health").map(|s| s.sample.value)
+            samples
+                .iter()
+                .find(|s| s.labels.metric() == "mcp_server_health")
+                .map(|s| s.sample.value)
         };
         assert_eq!(health(&book), None);
         book.record(record("a", TargetState::Unhealthy), NOW);

@@ -28,7 +28,12 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// A loop that cleans up every `cleanup`, which its sender changes.
-    pub fn new(store: Store, clock: Clock, telemetry: &Telemetry, cleanup: Duration) -> (Self, watch::Sender<Duration>) {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        telemetry: &Telemetry,
+        cleanup: Duration,
+    ) -> (Self, watch::Sender<Duration>) {
         let (sender, cleanup) = watch::channel(cleanup);
         // The interval of sealing never changes, so its sender may go.
         let seal = watch::channel(SEAL_INTERVAL).1;
@@ -61,7 +66,8 @@ impl Upkeep {
             store.seal()?;
             if clean_up { store.clean_up().map(Some) } else { Ok(None) }
         };
-        let freed = spawn_blocking(work).await.map_err(|error| format!("upkeep panicked: {error}"))?;
+        let freed =
+            spawn_blocking(work).await.map_err(|error| format!("upkeep panicked: {error}"))?;
         let freed = freed.map_err(|error: StoreError| error.to_string())?;
         if let Some(freed) = freed.filter(|freed| *freed != crate::store::CleanUp::default()) {
             self.events.cleaned(freed.partitions, freed.entries, freed.bytes);

@@ -27,7 +27,8 @@ pub(super) async fn probe(prober: &Prober, clock: &Clock, target: &Target) -> Pr
         attempts.push(ProbeAttempt { started_at, duration, error });
 
         let pause = pause(target, attempts.len());
-        let more = attempts.len() <= target.retries as usize && Instant::now() + pause + target.timeout <= until;
+        let more = attempts.len() <= target.retries as usize
+            && Instant::now() + pause + target.timeout <= until;
         if result.is_ok() || !more {
             return record(target, attempts, duration, result);
         }
@@ -53,8 +54,19 @@ fn record(
             Some(needed) => (TargetState::AuthRequired, needed.clone(), String::new(), answer),
             None => (TargetState::Healthy, String::new(), String::new(), answer),
         },
-        Err(failure) => (TargetState::Unhealthy, failure.error, failure.stderr_tail, failure.answer),
+        Err(failure) => {
+            (TargetState::Unhealthy, failure.error, failure.stderr_tail, failure.answer)
+        }
     };
     let started_at = attempts.first().map(|attempt| attempt.started_at).unwrap_or_default();
-    ProbeRecord { target: target.name.clone(), state, started_at, duration, attempts, answer, error, stderr_tail }
+    ProbeRecord {
+        target: target.name.clone(),
+        state,
+        started_at,
+        duration,
+        attempts,
+        answer,
+        error,
+        stderr_tail,
+    }
 }

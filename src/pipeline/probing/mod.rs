@@ -92,7 +92,8 @@ impl Handle {
     /// Puts `targets` in the place of all there were; what changed, a line each.
     pub async fn replace(&self, targets: Vec<Target>) -> Vec<String> {
         let recall = |name: &str| {
-            let status = targets::recalled(self.store.target_state(name), self.store.last_probe(name));
+            let status =
+                targets::recalled(self.store.target_state(name), self.store.last_probe(name));
             // A target that is not probed has no state, whatever it had when it was.
             if status.last_probe.is_some() { status } else { Default::default() }
         };
@@ -181,15 +182,22 @@ impl Probing {
                 Event::Stop => return Ok(()),
                 Event::Beat => {}
                 Event::Due => self.start_due(&mut state),
-                Event::Request(Request::Check { name, waiter }) => self.check(&mut state, name, waiter),
-                Event::Request(Request::Replaced { gone }) => self.replaced(&mut state, &gone).await,
-                Event::Finished(name, record) => self.finish(&mut state, name, record, &context).await,
+                Event::Request(Request::Check { name, waiter }) => {
+                    self.check(&mut state, name, waiter)
+                }
+                Event::Request(Request::Replaced { gone }) => {
+                    self.replaced(&mut state, &gone).await
+                }
+                Event::Finished(name, record) => {
+                    self.finish(&mut state, name, record, &context).await
+                }
             }
         }
     }
 
     fn follow_book(&self, state: &mut State) {
-        let probed = self.parts.targets.list().into_iter().map(|(target, _)| target).filter(|t| t.probed);
+        let probed =
+            self.parts.targets.list().into_iter().map(|(target, _)| target).filter(|t| t.probed);
         state.schedule.follow(probed.map(|target| (target.name.clone(), target.interval)));
         for (name, at) in state.schedule.dues(self.parts.clock.now()) {
             self.parts.targets.set_next_check(&name, at);
@@ -250,7 +258,13 @@ impl Probing {
         }
     }
 
-    async fn finish(&self, state: &mut State, name: String, record: Option<ProbeRecord>, context: &TaskContext) {
+    async fn finish(
+        &self,
+        state: &mut State,
+        name: String,
+        record: Option<ProbeRecord>,
+        context: &TaskContext,
+    ) {
         // A target that was removed meanwhile is not written about.
         let Some(waiters) = state.running.remove(&name) else { return };
         let Some(record) = record else {
@@ -258,7 +272,7 @@ impl Probing {
             return;
         };
         let record = self.judged(record);
-        self.events.probed(record.state.name());
+        self.events.probed(record.state.name(), record.duration);
         match self.write(&record).await {
             Ok(()) => context.heartbeat.succeeded(),
             Err(reason) => {
@@ -274,7 +288,11 @@ impl Probing {
     /// Balefire that answers is still not well while a part of it is not: the loops judge each other
     /// here.
     fn judged(&self, record: ProbeRecord) -> ProbeRecord {
-        let own = self.parts.targets.get(&record.target).is_some_and(|(t, _)| t.check == crate::model::Check::Balefire);
+        let own = self
+            .parts
+            .targets
+            .get(&record.target)
+            .is_some_and(|(t, _)| t.check == crate::model::Check::Balefire);
         if !own || record.state != TargetState::Healthy {
             return record;
         }
@@ -282,7 +300,11 @@ impl Probing {
         match self.parts.supervisor.reports().into_iter().find(sick) {
             None => record,
             Some(part) => {
-                let error = format!("{}: {}", part.name, if part.error.is_empty() { "is late" } else { &part.error });
+                let error = format!(
+                    "{}: {}",
+                    part.name,
+                    if part.error.is_empty() { "is late" } else { &part.error }
+                );
                 ProbeRecord { state: TargetState::Degraded, error, ..record }
             }
         }
@@ -297,7 +319,10 @@ impl Probing {
         if let Some((state, since)) = status.and_then(|s| Some((s.state, s.since?))) {
             changes.push(Change::PutTargetState { name: record.target.clone(), state, since });
         }
-        let batch = Batch { samples: self.parts.targets.samples_of(&record.target, now), metadata: Vec::new() };
+        let batch = Batch {
+            samples: self.parts.targets.samples_of(&record.target, now),
+            metadata: Vec::new(),
+        };
         let stored = self.parts.store.append_and_commit(batch, changes).await;
         if let Some(event) = changed {
             self.tell(event);

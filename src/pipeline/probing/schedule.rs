@@ -35,7 +35,8 @@ impl Schedule {
         let before = std::mem::take(&mut self.entries);
         self.queue.clear();
         for (name, interval) in targets {
-            let kept = before.get(&name).filter(|entry| entry.interval == interval).map(|entry| entry.due);
+            let kept =
+                before.get(&name).filter(|entry| entry.interval == interval).map(|entry| entry.due);
             let soon = || Instant::now() + spread_offset(&name, interval.min(FIRST_WITHIN));
             self.put(name.clone(), Entry { interval, due: kept.unwrap_or_else(soon) });
         }
@@ -74,7 +75,10 @@ impl Schedule {
 
     /// When every target is due, by the wall clock that says `now`.
     pub(super) fn dues(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
-        self.entries.keys().filter_map(|name| Some((name.clone(), self.due_of(name, now)?))).collect()
+        self.entries
+            .keys()
+            .filter_map(|name| Some((name.clone(), self.due_of(name, now)?)))
+            .collect()
     }
 }
 
@@ -108,7 +112,11 @@ mod tests {
         assert!(first <= start + FIRST_WITHIN);
         assert_eq!(schedule.take_due(first, NOW), ["a"]);
         let second = schedule.next_due();
-        assert!(second >= first + MINUTE / 2 && second <= first + MINUTE * 3 / 2, "{:?}", second - first);
+        assert!(
+            second >= first + MINUTE / 2 && second <= first + MINUTE * 3 / 2,
+            "{:?}",
+            second - first
+        );
         let later = NOW.plus(second - first);
         assert_eq!(schedule.take_due(second, later), ["a"]);
         assert_eq!(schedule.next_due(), second + MINUTE);
@@ -119,7 +127,8 @@ mod tests {
         let names: Vec<String> = (0..100).map(|n| format!("target-{n}")).collect();
         let mut quarters = [0; 4];
         for name in &names {
-            quarters[usize::try_from(until_next(name, MINUTE, NOW).as_secs() / 15 % 4).unwrap()] += 1;
+            quarters[usize::try_from(until_next(name, MINUTE, NOW).as_secs() / 15 % 4).unwrap()] +=
+                1;
         }
         assert!(quarters.iter().all(|n| *n > 10), "{quarters:?}");
     }

@@ -28,8 +28,14 @@ impl CollectingEvents {
                 "How long a collecting pass took, storing included.",
                 &SECONDS,
             ),
-            samples: telemetry.counter("balefire_collect_samples_total", "Samples that collecting passes stored."),
-            refused: telemetry.counter("balefire_collect_refused_samples_total", "Samples that the store refused."),
+            samples: telemetry.counter(
+                "balefire_collect_samples_total",
+                "Samples that collecting passes stored.",
+            ),
+            refused: telemetry.counter(
+                "balefire_collect_refused_samples_total",
+                "Samples that the store refused.",
+            ),
             healthy: telemetry.int_gauge_vec(
                 "balefire_component_healthy",
                 "1 where the component beats and its last piece of work went well.",
@@ -56,6 +62,7 @@ impl CollectingEvents {
 #[derive(Clone, Debug)]
 pub struct ProbingEvents {
     probes: IntCounterVec,
+    duration: Histogram,
     skipped: IntCounter,
     unwritten: IntCounter,
     left_out: IntCounter,
@@ -65,26 +72,38 @@ impl ProbingEvents {
     /// Registers its metrics.
     pub fn new(telemetry: &Telemetry) -> Self {
         Self {
-            probes: telemetry.counter_vec("balefire_probes_total", "Probes made, by what they found.", &["state"]),
-            skipped: telemetry
-                .counter("balefire_probes_skipped_total", "Probes left out because the one before still ran."),
-            unwritten: telemetry
-                .counter("balefire_probes_unwritten_total", "Probe results that could not be stored."),
-            left_out: telemetry.counter("balefire_targets_left_out_total", "Targets past the limit, not watched."),
+            probes: telemetry.counter_vec(
+                "balefire_probes_total",
+                "Probes made, by what they found.",
+                &["state"],
+            ),
+            duration: telemetry.histogram(
+                "balefire_probe_duration_seconds",
+                "How long the last attempt of a probe took.",
+                &SECONDS,
+            ),
+            skipped: telemetry.counter(
+                "balefire_probes_skipped_total",
+                "Probes left out because the one before still ran.",
+            ),
+            unwritten: telemetry.counter(
+                "balefire_probes_unwritten_total",
+                "Probe results that could not be stored.",
+            ),
+            left_out: telemetry
+                .counter("balefire_targets_left_out_total", "Targets past the limit, not watched."),
         }
     }
 
     /// A probe is over.
-    pub fn probed(&self, state: &str) {
+    pub fn probed(&self, state: &str, took: Duration) {
         self.probes.with_label_values(&[state]).inc();
+        self.duration.observe(took.as_secs_f64());
     }
 
     /// How many probes there were since the start.
     pub fn probes(&self) -> u64 {
-        use prometheus::core::Collector;
-        let families = self.probes.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
-        metrics.map(|metric| metric.get_counter().value() as u64).sum()
+        self.duration.get_sample_count()
     }
 
     /// A probe was due while the one before still ran.
@@ -136,16 +155,21 @@ impl EvaluatingEvents {
                 "How long an evaluation of all rules took, storing included.",
                 &SECONDS,
             ),
-            failures: telemetry
-                .counter("balefire_rule_evaluation_failures_total", "Evaluations of single rules that failed."),
+            failures: telemetry.counter(
+                "balefire_rule_evaluation_failures_total",
+                "Evaluations of single rules that failed.",
+            ),
             transitions: telemetry.counter_vec(
                 "balefire_alert_transitions_total",
                 "Alerts that changed their state, by the new one.",
                 &["to"],
             ),
-            notifications: telemetry.counter("balefire_alert_notifications_total", "Alerts that told somebody."),
-            suppressed: telemetry
-                .counter("balefire_alert_suppressed_total", "Firings that told nobody, for their cooldown lasted."),
+            notifications: telemetry
+                .counter("balefire_alert_notifications_total", "Alerts that told somebody."),
+            suppressed: telemetry.counter(
+                "balefire_alert_suppressed_total",
+                "Firings that told nobody, for their cooldown lasted.",
+            ),
         }
     }
 
@@ -187,9 +211,12 @@ impl UpkeepEvents {
     /// Registers its metrics.
     pub fn new(telemetry: &Telemetry) -> Self {
         Self {
-            freed: telemetry.counter("balefire_cleanup_freed_bytes_total", "Bytes that clean-ups gave back."),
-            removed: telemetry
-                .counter("balefire_cleanup_removed_total", "Partitions and entries that clean-ups removed."),
+            freed: telemetry
+                .counter("balefire_cleanup_freed_bytes_total", "Bytes that clean-ups gave back."),
+            removed: telemetry.counter(
+                "balefire_cleanup_removed_total",
+                "Partitions and entries that clean-ups removed.",
+            ),
         }
     }
 
