@@ -73,6 +73,11 @@ impl Telemetry {
         ))
     }
 
+    /// Adds a counter that was made before the registry was.
+    pub(super) fn adopt(&self, counter: &IntCounter) {
+        self.register(Ok(counter.clone()));
+    }
+
     /// # Panics
     /// Where a name is taken or wrong: names stand in the source, and every start registers them all.
     fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
