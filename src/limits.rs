@@ -39,6 +39,8 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GRPC_CONNECTIONS_MAX: usize = 256;
 /// Requests at once on one of them.
 pub const GRPC_STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Series that one `WriteStream` may declare.
+pub const STREAM_SERIES_MAX: usize = 200_000;
 /// Entries in a page of a list, at most and where nothing is said.
 pub const PAGE_SIZE_MAX: usize = 1000;
 /// Entries in a page where nothing is said.
