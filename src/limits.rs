@@ -15,6 +15,8 @@ pub const SERIES_MAX: usize = 1_000_000;
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
 pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
+/// Series of one collector in one pass: a host with 400 CPUs fits.
+pub const COLLECTOR_SERIES_MAX: usize = 4096;
 /// Batches waiting for the write-ahead log.
 pub const COMMIT_QUEUE_MAX: usize = 1024;
 

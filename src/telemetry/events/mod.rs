@@ -1,5 +1,6 @@
 //! The reportable events, one file for each module that has any.
 
+pub mod collect;
 mod control;
 mod pipeline;
 mod supervise;
