@@ -5,6 +5,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::{
     error_code::ErrorCode,
     model::{AuditEntry, Event, Page, PageRequest},
+    supervise::TaskState,
     telemetry::LogHandle,
 };
 
@@ -66,7 +67,7 @@ impl Monitor {
     /// Whether the daemon is ready to answer; else why not.
     pub fn readiness(&self) -> Result<(), String> {
         let reports = self.parts.supervisor.reports();
-        match reports.iter().find(|report| !report.state.is_up()) {
+        match reports.iter().find(|report| report.state != TaskState::Running) {
             None => Ok(()),
             Some(report) => Err(format!("{} is {}: {}", report.name, report.state.name(), report.error)),
         }

@@ -64,7 +64,7 @@ impl Monitor {
                 checks
             }
             "system" => self.check_system().await?,
-            name => vec![self.check_target(name).await?],
+            name => vec![self.check_target(name.to_owned()).await?],
         };
         checks.extend(self.check_endpoints(extra).await);
         let overall_healthy = checks.iter().all(|check| check.state.is_healthy());
@@ -74,20 +74,20 @@ impl Monitor {
     async fn check_all(&self) -> Result<Vec<HealthCheck>, Failure> {
         let names = self.all_targets().into_iter().filter(|view| view.target.probed).map(|view| view.target.name);
         let names: Vec<String> = names.collect();
-        let checks = stream::iter(&names).map(|name| self.check_target(name)).buffered(limits::PROBES_CONCURRENT_MAX);
+        let checks = stream::iter(names).map(|name| self.check_target(name)).buffered(limits::PROBES_CONCURRENT_MAX);
         let checks: Vec<_> = checks.collect().await;
         // A target that is removed at this very moment is no failure of the others.
         checks.into_iter().filter(|check| !matches!(check, Err(f) if f.code == ErrorCode::NotFound)).collect()
     }
 
-    async fn check_target(&self, name: &str) -> Result<HealthCheck, Failure> {
-        let view = self.target(name).map_err(|failure| of_field("target", failure))?;
+    async fn check_target(&self, name: String) -> Result<HealthCheck, Failure> {
+        let view = self.target(&name).map_err(|failure| of_field("target", failure))?;
         if !view.target.probed {
             let message = format!("target {name:?} was discovered, but not adopted: `balefire targets adopt {name}`");
             let failure = Failure::field("target", message);
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
-        let record = self.parts.probing.check(name).await;
+        let record = self.parts.probing.check(&name).await;
         let record = record.map_err(|error| Failure::new(ErrorCode::Unavailable, error.to_string()))?;
         Ok(of_record(record, view.endpoint))
     }
