@@ -22,6 +22,10 @@ pub const COMMIT_QUEUE_MAX: usize = 1024;
 
 /// Longest PromQL expression, in bytes.
 pub const EXPR_BYTES_MAX: usize = 16 * 1024;
+/// Brackets of a PromQL expression that may be open at once: trees are walked by recursion.
+pub const EXPR_DEPTH_MAX: usize = 64;
+/// Most operators in a PromQL expression, for the same reason: a chain of them is a deep tree.
+pub const EXPR_OPERATORS_MAX: usize = 200;
 /// Most steps of a range query, as in Prometheus.
 pub const QUERY_STEPS_MAX: usize = 11_000;
 /// Most samples one query may load, as in Prometheus.
