@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench collect`
 
+#![expect(clippy::print_stdout, reason = "a measurement's result is what it prints")]
+
 use std::time::Duration;
 
 use balefire::{
@@ -31,7 +33,7 @@ fn measure(names: &[&'static str]) -> (Duration, usize) {
     for _ in 0..PASSES {
         collectors.collect(Clock::System.now());
     }
-    ((cpu_time() - before) / PASSES, samples)
+    (cpu_time().saturating_sub(before) / PASSES, samples)
 }
 
 fn cpu_time() -> Duration {
