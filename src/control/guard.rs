@@ -132,7 +132,7 @@ mod tests {
     fn counted(telemetry: &Telemetry, name: &str) -> f64 {
         let families = telemetry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
-        family.get_metric().iter().map(|metric| metric.get_counter().value()).sum()
+        family.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum()
     }
 
     #[tokio::test]

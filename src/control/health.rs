@@ -1,6 +1,6 @@
 //! `grpc.health.v1` and reflection.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use tonic::service::RoutesBuilder;
 use tonic_health::{
@@ -39,7 +39,7 @@ impl Health {
 
     /// Reports the daemon's readiness, and beats, until told to stop; then reports that nothing is
     /// served, and never ends.
-    pub(super) async fn follow(&self, monitor: &Monitor, context: &TaskContext) {
+    pub(super) async fn follow(&self, monitor: &Monitor, context: &TaskContext) -> Infallible {
         let mut looks = tokio::time::interval(LOOK);
         while !context.stop.is_stopped() {
             tokio::select! {

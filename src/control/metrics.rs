@@ -25,7 +25,7 @@ use super::{
 };
 
 /// What is exported where no start is given.
-const EXPORT_RANGE: Duration = Duration::from_secs(3600);
+const EXPORT_RANGE: Duration = Duration::from_hours(1);
 
 /// Samples in and out.
 #[derive(Debug)]

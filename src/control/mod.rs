@@ -69,7 +69,7 @@ pub async fn serve(
     let served = transport::serve(&socket, routes, app.events.clone(), context.stop.clone());
     tokio::select! {
         result = served => result?,
-        () = health.follow(&app.monitor, &context) => {}
+        never = health.follow(&app.monitor, &context) => match never {},
     }
     socket.remove();
     Ok(())

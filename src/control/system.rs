@@ -15,7 +15,7 @@ use crate::{
 use super::{App, convert};
 
 /// What an overview covers where nothing is said.
-const OVERVIEW_RANGE: Duration = Duration::from_secs(3600);
+const OVERVIEW_RANGE: Duration = Duration::from_hours(1);
 
 /// The daemon itself.
 #[derive(Debug)]

@@ -1,9 +1,6 @@
 //! From the wire to the model: each function checks one kind of field and names it where it is wrong.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     limits,
@@ -112,7 +109,10 @@ pub fn page(page_size: i32, page_token: String) -> Result<PageRequest, InvalidFi
 }
 
 /// All labels of a series, the metric name among them; it must have one.
-pub fn labels(field: &str, wire: HashMap<String, String>) -> Result<Labels, InvalidField> {
+pub fn labels(
+    field: &str,
+    wire: impl IntoIterator<Item = (String, String)>,
+) -> Result<Labels, InvalidField> {
     let labels = Labels::new(wire).map_err(|error| InvalidField::new(field, error.to_string()))?;
     if labels.metric().is_empty() {
         let description = format!("has no {METRIC_NAME:?}, which holds the metric name");
@@ -124,8 +124,9 @@ pub fn labels(field: &str, wire: HashMap<String, String>) -> Result<Labels, Inva
 /// Labels beside a name that is given elsewhere: valid label names, and not [`METRIC_NAME`].
 pub fn tags(
     field: &str,
-    wire: HashMap<String, String>,
+    wire: impl IntoIterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, String>, InvalidField> {
+    let wire: BTreeMap<String, String> = wire.into_iter().collect();
     if wire.contains_key(METRIC_NAME) {
         let description = format!("{METRIC_NAME:?} is not a tag: the name has its own field");
         return Err(InvalidField::new(field, description));
@@ -135,7 +136,7 @@ pub fn tags(
             format!("invalid label name {name:?}: use letters, digits and '_', and no digit first");
         return Err(InvalidField::new(field, description));
     }
-    Ok(wire.into_iter().collect())
+    Ok(wire)
 }
 
 /// A metric's name.
@@ -226,6 +227,7 @@ fn metadata_entry(index: usize, wire: v1::MetricMetadata) -> Result<Metadata, In
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     #[track_caller]
     fn check<T: std::fmt::Debug>(result: Result<T, InvalidField>, field: &str, part: &str) {

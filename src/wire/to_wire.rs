@@ -17,13 +17,13 @@ use super::v1;
 pub fn time(model: Timestamp) -> prost_types::Timestamp {
     let (seconds, millis) =
         (model.as_millis().div_euclid(1000), model.as_millis().rem_euclid(1000));
-    let nanos = i32::try_from(millis * 1_000_000).expect("below a second");
+    let nanos = i32::try_from(millis * 1_000_000).unwrap_or_default();
     prost_types::Timestamp { seconds, nanos }
 }
 
 /// A length of time; at most what protobuf holds.
 pub fn duration(model: Duration) -> prost_types::Duration {
-    let nanos = i32::try_from(model.subsec_nanos()).expect("below a second");
+    let nanos = i32::try_from(model.subsec_nanos()).unwrap_or_default();
     prost_types::Duration { seconds: i64::try_from(model.as_secs()).unwrap_or(i64::MAX), nanos }
 }
 
