@@ -57,7 +57,7 @@ pub(super) fn seconds(wire: prost_types::Duration) -> f64 {
     ((wire.seconds as f64 + f64::from(wire.nanos) / 1e9) * 1e6).round() / 1e6
 }
 
-/// A duration of the wire, as PromQL has it.
+/// A duration of the wire, as people write it.
 pub(super) fn short(wire: prost_types::Duration) -> String {
     crate::time::format_duration(Duration::try_from(wire).unwrap_or_default()).to_string()
 }

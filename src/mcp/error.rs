@@ -35,7 +35,7 @@ pub(super) enum ToolError {
 
 impl ToolError {
     /// An argument is wrong.
-    pub(super) fn argument(field: impl Into<String>, problem: impl ToString) -> Self {
-        Self::Argument { field: field.into(), problem: problem.to_string() }
+    pub(super) fn argument(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Argument { field: field.into(), problem: problem.into() }
     }
 }

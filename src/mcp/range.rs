@@ -1,8 +1,8 @@
 //! Times and ranges as tool arguments have them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::{
@@ -17,11 +17,21 @@ const STEPS: [u64; 14] =
     [15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400];
 
 /// A time as an agent writes it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected RFC 3339, Unix seconds, or a time ago such as \"-1h\"")]
 pub(super) enum Time {
     Seconds(f64),
     Text(String),
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "number"]})
+    }
 }
 
 impl Time {
@@ -31,7 +41,7 @@ impl Time {
             Self::Seconds(seconds) => seconds.to_string(),
             Self::Text(text) => text.clone(),
         };
-        parse_time(&text, now).map_err(|error| ToolError::argument(field, error))
+        parse_time(&text, now).map_err(|error| ToolError::argument(field, error.to_string()))
     }
 }
 
@@ -64,7 +74,7 @@ impl Range {
 
 /// The duration that the argument `field` means.
 pub(super) fn duration(field: &str, text: &str) -> Result<Duration, ToolError> {
-    parse_duration(text).map_err(|error| ToolError::argument(field, error))
+    parse_duration(text).map_err(|error| ToolError::argument(field, error.to_string()))
 }
 
 /// The step of a range: the one that is asked for, where it is not too fine, else one that gives a
@@ -98,29 +108,30 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    fn text(time: &str) -> Option<Time> {
-        Some(Time::Text(time.to_owned()))
+    fn text(time: &str) -> Time {
+        Time::Text(time.to_owned())
     }
 
     #[test]
     fn reads_times_of_either_type() {
-        let range = Range::read(text("-1h").as_ref(), Some(&Time::Seconds(1.7e9)), NOW).unwrap();
+        let range = Range::read(Some(&text("-1h")), Some(&Time::Seconds(1.7e9)), NOW).unwrap();
         assert_eq!(range.start, Some(Timestamp::from_secs(1_699_996_400)));
         assert_eq!(range.end, Some(NOW));
     }
 
     #[track_caller]
-    fn check_refused(start: Option<Time>, end: Option<Time>, field: &str) {
-        let error = Range::read(start.as_ref(), end.as_ref(), NOW).unwrap_err().to_string();
+    fn check_refused(start: Option<&Time>, end: Option<&Time>, field: &str) {
+        let error = Range::read(start, end, NOW).unwrap_err().to_string();
         assert!(error.starts_with(field), "{error}");
     }
 
     #[test]
     fn refuses_a_range_upside_down_or_in_the_future() {
-        check_refused(text("now"), text("-1h"), "start_time: 2023-11-14T22:13:20.000Z is after");
-        check_refused(text("1700000001"), None, "start_time: ");
-        check_refused(text("yesterday"), None, "start_time: invalid time");
-        check_refused(None, text("tomorrow"), "end_time: invalid time");
+        let expected = "start_time: 2023-11-14T22:13:20.000Z is after";
+        check_refused(Some(&text("now")), Some(&text("-1h")), expected);
+        check_refused(Some(&text("1700000001")), None, "start_time: ");
+        check_refused(Some(&text("yesterday")), None, "start_time: invalid time");
+        check_refused(None, Some(&text("tomorrow")), "end_time: invalid time");
     }
 
     #[test]
@@ -129,14 +140,14 @@ mod tests {
             let step = step(None, Duration::from_secs(range)).unwrap();
             assert_eq!(step, Duration::from_secs(expected), "{range}");
         }
-        let years = step(None, Duration::from_secs(10 * 365 * 86_400)).unwrap();
+        let years = step(None, Duration::from_hours(10 * 365 * 24)).unwrap();
         assert_eq!(years.as_secs() % 86_400, 0);
     }
 
     #[test]
     fn refuses_steps_that_are_too_fine() {
-        let day = Duration::from_secs(86_400);
-        assert_eq!(step(Some("1m"), day), Ok(Duration::from_secs(60)));
+        let day = Duration::from_hours(24);
+        assert_eq!(step(Some("1m"), day), Ok(Duration::from_mins(1)));
         for fine in ["1s", "0", "1ms"] {
             let error = step(Some(fine), day).unwrap_err().to_string();
             assert!(error.starts_with("step: ") && error.contains("\"15s\""), "{error}");

@@ -32,15 +32,80 @@ fn generate<T: JsonSchema>(settings: SchemaSettings) -> Arc<JsonObject> {
     Arc::new(object)
 }
 
-/// Takes out what tells a reader nothing: names of Rust types and number formats.
+/// Takes out what tells a reader nothing.
 fn strip(schema: &mut Schema) {
-    schema.remove("title");
-    schema.remove("format");
-    if schema.get("default").is_some_and(Value::is_null) {
-        schema.remove("default");
+    for keyword in ["title", "format", "default", "minimum", "maximum"] {
+        schema.remove(keyword);
     }
-    if schema.get("minimum").and_then(Value::as_f64) == Some(0.0) {
-        schema.remove("minimum");
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required = |name: &str| {
+        required.as_array().is_some_and(|names| names.iter().any(|required| required == name))
+    };
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        if !is_required(name) {
+            forget_null(property);
+        }
     }
-    schema.remove("maximum");
+}
+
+/// A property that may be absent need not be offered as `null`, too.
+fn forget_null(property: &mut Value) {
+    for keyword in ["type", "enum"] {
+        let Some(choices) = property.get_mut(keyword).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        choices.retain(|choice| !choice.is_null() && choice != "null");
+        if keyword == "type" && choices.len() == 1 {
+            property[keyword] = choices.remove(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Deserialize, Serialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        /// How many
+        count: u32,
+        nullable: Option<f64>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tags: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        absent: Option<String>,
+    }
+
+    #[track_caller]
+    fn check(schema: &JsonObject, field: &str, expected: &Value) {
+        assert_eq!(schema["properties"][field], *expected, "{field}");
+    }
+
+    #[test]
+    fn what_is_taken_may_be_left_out_rather_than_null() {
+        let schema = of_input::<Example>();
+        assert_eq!(schema["required"], json!(["count"]));
+        assert_eq!(schema["additionalProperties"], false);
+        check(&schema, "count", &json!({"type": "integer", "description": "How many"}));
+        check(&schema, "nullable", &json!({"type": "number"}));
+        check(
+            &schema,
+            "tags",
+            &json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        );
+    }
+
+    #[test]
+    fn what_is_answered_may_be_null_where_it_is_always_there() {
+        let schema = of_output::<Example>();
+        check(&schema, "nullable", &json!({"type": ["number", "null"]}));
+        check(&schema, "absent", &json!({"type": "string"}));
+    }
 }

@@ -13,9 +13,9 @@ use crate::{
 use super::error::ToolError;
 
 /// The least window of a rate: several samples at the default interval of collection.
-const RATE_WINDOW_MIN: Duration = Duration::from_secs(5 * 60);
+const RATE_WINDOW_MIN: Duration = Duration::from_mins(5);
 
-/// How several series become one, or samples a rate.
+// How several series become one, or samples a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Aggregation {
@@ -196,7 +196,7 @@ fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => quoted.extend(format!("\\u{:04x}", u32::from(c)).chars()),
             c => quoted.push(c),
         }
     }
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn over_a_range_no_step_hides_a_peak() {
-        let step = Some(Duration::from_secs(1800));
+        let step = Some(Duration::from_mins(30));
         let asked = |aggregation| Question { step, ..question("m", Some(aggregation)) };
         check_promql(&asked(Aggregation::Max), "max(max_over_time(m[30m]))");
         check_promql(&asked(Aggregation::Sum), "sum(m)");

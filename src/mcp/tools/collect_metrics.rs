@@ -40,11 +40,10 @@ enum MetricType {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Metric {
+struct Reported {
     name: String,
     value: f64,
-    /// gauge: the value; counter: the cumulative total (a lower one is a reset); histogram, summary:
-    /// one observation
+    /// Value of a gauge, cumulative total of a counter, one observation for the others
     metric_type: MetricType,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -59,13 +58,14 @@ pub(super) struct Input {
     source: Source,
     /// What was observed; [] with source "system" collects this host now
     #[schemars(required)]
-    metrics: Option<Vec<Metric>>,
+    metrics: Option<Vec<Reported>>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
     status: &'static str,
     collected_count: u64,
+    #[schemars(with = "String")]
     source: Source,
     timestamp: String,
 }
@@ -112,7 +112,7 @@ fn request(input: &Input, now: Timestamp) -> Result<v1::CollectMetricsRequest, T
     })
 }
 
-fn observation(i: usize, metric: &Metric, now: Timestamp) -> Result<v1::Observation, ToolError> {
+fn observation(i: usize, metric: &Reported, now: Timestamp) -> Result<v1::Observation, ToolError> {
     let field = format!("metrics[{i}].timestamp");
     let at = metric.timestamp.as_ref().map(|time| time.at(&field, now)).transpose()?;
     Ok(v1::Observation {

@@ -35,7 +35,7 @@ enum Severity {
 pub(super) struct Input {
     /// What people call it; the alert's id is made from it
     name: String,
-    /// PromQL; active for each series of its result, such as system_cpu_usage > 90
+    /// PromQL; active for each series of its result, such as `system_cpu_usage > 90`
     condition: String,
     /// How bad it is
     severity: Severity,
@@ -65,7 +65,7 @@ struct RuleView {
     labels: BTreeMap<String, String>,
 }
 
-/// What the rule would have done over the last 7 days of stored samples.
+// What the rule would have done over the last 7 days of stored samples.
 #[derive(Serialize, JsonSchema)]
 struct Backtest {
     firing_count: u64,

@@ -66,6 +66,7 @@ pub(super) struct Input {
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
+    #[schemars(with = "String")]
     format: Format,
     /// The samples in that format
     text: String,
@@ -133,14 +134,14 @@ fn command(input: &Input, range: Range) -> String {
     let format = input.format.name();
     let mut command = format!("balefire export --format {format}");
     for name in &input.metric_names {
-        command.push_str(&format!(" --match {}", names::shell_quoted(name)));
+        command.extend([" --match ", &names::shell_quoted(name)]);
     }
     for (option, time) in [("--start", range.start), ("--end", range.end)] {
         if let Some(time) = time {
-            command.push_str(&format!(" {option} {time}"));
+            command.extend([" ", option, " ", &time.to_string()]);
         }
     }
-    command.push_str(&format!(" --file metrics.{format}"));
+    command.extend([" --file metrics.", format]);
     command
 }
 

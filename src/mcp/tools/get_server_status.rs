@@ -17,6 +17,9 @@ use crate::{
 
 use super::{Context, Effect, Tool, views};
 
+/// File systems shown, the fullest ones.
+const DISKS_MAX: usize = 20;
+
 pub(super) struct GetServerStatus;
 
 #[derive(Deserialize, JsonSchema)]
@@ -42,7 +45,7 @@ struct Metrics {
 struct SystemInfo {
     cpu_percent: f64,
     memory_percent: f64,
-    /// Percent used, by mount point
+    /// Percent used, by mount point; the 20 fullest
     disk_usage: BTreeMap<String, f64>,
 }
 
@@ -77,7 +80,9 @@ impl Tool for GetServerStatus {
 }
 
 fn output(wire: v1::GetStatusResponse) -> Result<Output, ToolError> {
-    let info = wire.system_info.ok_or(ToolError::Incomplete("system_info"))?;
+    let mut info = wire.system_info.ok_or(ToolError::Incomplete("system_info"))?;
+    info.disks.sort_by(|left, right| right.used_percent.total_cmp(&left.used_percent));
+    info.disks.truncate(DISKS_MAX);
     Ok(Output {
         server_name: wire.server_name,
         version: wire.version,

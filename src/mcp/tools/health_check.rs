@@ -28,11 +28,11 @@ pub(super) struct Input {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Check {
+struct CheckView {
     name: String,
     endpoint: String,
     healthy: bool,
-    /// healthy, degraded, unhealthy, auth_required, unknown, maintenance
+    /// healthy, degraded, unhealthy, `auth_required`, unknown, maintenance
     state: String,
     status_code: Option<u32>,
     /// seconds
@@ -44,7 +44,7 @@ struct Check {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
     target: String,
-    health_checks: Vec<Check>,
+    health_checks: Vec<CheckView>,
     overall_healthy: bool,
     check_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,8 @@ impl Tool for HealthCheck {
         let mut targets = context.connection.targets();
         let response = targets.check_target(request).await.map_err(ClientError::from)?.into_inner();
         let check_time = response.check_time.ok_or(ToolError::Incomplete("check_time"))?;
-        let mut health_checks: Vec<Check> = response.health_checks.into_iter().map(check).collect();
+        let mut health_checks: Vec<CheckView> =
+            response.health_checks.into_iter().map(check).collect();
         // What is wrong is what is kept where not all fits.
         health_checks.sort_by_key(|check| check.healthy);
         let output = Output {
@@ -82,8 +83,8 @@ impl Tool for HealthCheck {
     }
 }
 
-fn check(wire: v1::HealthCheck) -> Check {
-    Check {
+fn check(wire: v1::HealthCheck) -> CheckView {
+    CheckView {
         state: views::state(wire.state()),
         name: wire.name,
         endpoint: wire.endpoint,

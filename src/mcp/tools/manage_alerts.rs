@@ -47,7 +47,7 @@ pub(super) struct Input {
     limit: Option<usize>,
 }
 
-/// A rule with its pending and firing alerts.
+// A rule with its pending and firing alerts.
 #[derive(Debug, Serialize, JsonSchema)]
 struct RuleView {
     alert_id: String,

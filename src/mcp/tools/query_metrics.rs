@@ -27,9 +27,9 @@ pub(super) struct QueryMetrics;
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
-    /// Required unless expr is given
+    /// Required unless `expr` is given
     metric_name: Option<String>,
-    /// PromQL, instead of metric_name, tags, aggregation and group_by
+    /// PromQL, instead of `metric_name`, tags, aggregation and `group_by`
     expr: Option<String>,
     /// RFC 3339, Unix seconds or "-1h"; without it only the latest values
     start_time: Option<Time>,
@@ -38,7 +38,7 @@ pub(super) struct Input {
     /// Label values that must be equal
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// Over series (and each step); rate and increase: per second, and in all, of counters
+    /// Joins series (p95: quantile, also of a histogram); rate, increase: of counters
     aggregation: Option<Aggregation>,
     /// Labels to aggregate by
     #[serde(default)]
@@ -49,11 +49,12 @@ pub(super) struct Input {
     limit: Option<usize>,
 }
 
-/// One series: `value` of an instant, or `samples` of a range as [Unix seconds, value].
+// One series: `value` of an instant, or `samples` of a range.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Series {
     labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Number>")]
     value: Option<Value>,
     /// [Unix seconds, value]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +62,7 @@ struct Series {
 }
 
 /// What an expression has at an instant.
-#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Value {
     Number(Number),
@@ -71,6 +72,7 @@ enum Value {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
     metric_name: Option<String>,
+    #[schemars(with = "Option<String>")]
     aggregation: Option<Aggregation>,
     results: Vec<Series>,
     series_count: usize,
@@ -260,7 +262,7 @@ async fn evaluate(
         When::Over { .. } => over(context, promql, when).await,
     };
     found.map_err(|error| match error {
-        ClientError::Refused { .. } => ToolError::argument(field, error),
+        ClientError::Refused { .. } => ToolError::argument(field, error.to_string()),
         error => error.into(),
     })
 }
@@ -422,7 +424,7 @@ mod tests {
         let at = |arguments| When::read(&input(arguments), NOW).unwrap();
         assert_eq!(at(json!({"metric_name": "up"})), When::At(NOW));
         let hour = at(json!({"metric_name": "up", "start_time": "-1h"}));
-        assert_eq!(hour.step(), Some(Duration::from_secs(60)));
+        assert_eq!(hour.step(), Some(Duration::from_mins(1)));
         assert_eq!(hour.end(), NOW);
     }
 
@@ -435,7 +437,7 @@ mod tests {
     fn long_series_keep_their_newest_samples() {
         let mut results = vec![series(500)];
         let remarks = leave_out(&mut results, None);
-        assert_eq!(results[0].samples.as_ref().unwrap().last().unwrap().0, 499.0);
+        assert_eq!(results[0].samples.as_ref().unwrap().last(), Some(&(499.0, Number(0.5))));
         assert_eq!(remarks, ["samples: the last 61 of up to 500 shown"]);
         let mut results = vec![series(500), series(1), series(1)];
         let remarks = leave_out(&mut results, Some(2));

@@ -20,7 +20,7 @@ use super::{
     views::{AlertView, TargetView},
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) struct SystemOverview;
 
@@ -78,6 +78,7 @@ struct Metric {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Output {
     timestamp: String,
+    #[schemars(with = "String")]
     time_range: TimeRange,
     summary: Summary,
     system_metrics: Vec<Metric>,

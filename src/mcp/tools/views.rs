@@ -13,7 +13,7 @@ use crate::{
     wire::v1,
 };
 
-/// A pending or firing alert.
+// A pending or firing alert.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AlertView {
     id: String,
@@ -43,7 +43,7 @@ impl From<v1::Alert> for AlertView {
     }
 }
 
-/// A target and how it fares.
+// A target and how it fares.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct TargetView {
     name: String,
