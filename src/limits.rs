@@ -91,6 +91,14 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Tokens, about, in one answer of an MCP tool where nothing else is asked for.
 pub const TOOL_ANSWER_TOKENS: usize = 1500;
+/// The same in bytes of JSON text: a token is about four of them.
+pub const TOOL_ANSWER_BYTES: usize = 4 * TOOL_ANSWER_TOKENS;
+/// … where the caller asked for more with `limit`.
+pub const TOOL_ANSWER_BYTES_MAX: usize = 16 * TOOL_ANSWER_BYTES;
+/// Tool calls that one shim has under way at once; it refuses more.
+pub const TOOL_CALLS_MAX: usize = 64;
+/// Samples of one series in a tool's answer where the step is the shim's choice.
+pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
