@@ -583,3 +583,16 @@ fn half_of_the_functions_are_tiny() {
     let median = lines[lines.len() / 2];
     assert!(median <= FUNCTION_LINES_MEDIAN_MAX, "the median function has {median} lines");
 }
+
+#[test]
+fn every_dependency_is_accounted_for() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml is there");
+    let manifest: toml::Table = manifest.parse().expect("cargo reads it, too");
+    let account = fs::read_to_string(root().join("docs/dependencies.md")).expect("it is there");
+    let tables = ["dependencies", "build-dependencies", "dev-dependencies"];
+    let names =
+        tables.iter().flat_map(|table| manifest[*table].as_table().expect("a table").keys());
+    let missing =
+        names.filter(|name| *name != "balefire" && !account.contains(&format!("`{name}`")));
+    check(missing.map(|name| format!("docs/dependencies.md: no line for `{name}`")));
+}
