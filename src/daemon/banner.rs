@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     model::PageRequest,
     monitor::{Monitor, TargetView},
-    telemetry::is_under_journal,
+    telemetry::log::is_under_journal,
     time::format_duration,
 };
 

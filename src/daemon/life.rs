@@ -11,7 +11,7 @@ use crate::{
     model::{AuditRecord, PageRequest},
     pipeline::default_rules,
     store::{Change, Recovery, Store},
-    telemetry::{LogHandle, Telemetry, init_log, is_under_journal},
+    telemetry::{LogHandle, Telemetry, log},
     time::Clock,
 };
 
@@ -39,9 +39,9 @@ impl Prepared {
     /// Sets logging up.
     pub(super) fn new(overrides: Overrides, config: Config) -> anyhow::Result<Self> {
         let telemetry = Telemetry::new();
-        let log = init_log(&config.log, is_under_journal())?;
-        log.publish(&telemetry);
-        Ok(Self { overrides, config, telemetry, log })
+        let handle = log::init(&config.log, log::is_under_journal())?;
+        handle.publish(&telemetry);
+        Ok(Self { overrides, config, telemetry, log: handle })
     }
 
     /// Opens the store and replays its log.

@@ -71,9 +71,14 @@ impl Signals {
 
     /// Ends at the next signal to stop.
     pub(super) async fn stop(&mut self) {
+        while !matches!(self.next().await, Event::Stop) {}
+    }
+
+    async fn next(&mut self) -> Event {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.hang_up.recv() => Event::Reload(None),
         }
     }
 }
@@ -139,9 +144,8 @@ impl Running {
         loop {
             let event = tokio::select! {
                 biased;
-                () = self.signals.stop() => Event::Stop,
+                event = self.signals.next() => event,
                 reason = self.supervisor.critical_end() => Event::CriticalEnd(reason),
-                _ = self.signals.hang_up.recv() => Event::Reload(None),
                 Some(request) = self.reloads.recv() => Event::Reload(Some(request)),
                 _ = watchdog_ticks.tick(), if watchdog.is_some() => Event::Watchdog,
                 _ = status_ticks.tick() => Event::Status,

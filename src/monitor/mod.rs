@@ -7,6 +7,7 @@
 
 mod admin;
 mod alerts;
+mod export;
 mod failure;
 mod health;
 mod intake;
