@@ -129,7 +129,9 @@ fn newest_windows(windows: Windows) -> Vec<SeriesData> {
         time > end.saturating_sub(windows.range) && time <= end
     };
     let mut series = windows.series;
-    series.iter_mut().for_each(|series| series.samples.retain(seen));
+    for series in &mut series {
+        series.samples.retain(seen);
+    }
     series.retain(|series| !series.samples.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     series

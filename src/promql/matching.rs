@@ -188,24 +188,23 @@ impl Joining<'_, '_> {
     }
 
     fn labels(&self, many: &Labels, one: &Labels) -> Labels {
-        let named = if drops_name(self.binary) {
-            many.without(|name| name == METRIC_NAME)
+        let kept = if drops_name(self.binary) {
+            many.without(|label| label == METRIC_NAME)
         } else {
             many.clone()
         };
         let matching = &self.binary.matching;
+        let is_in = |set: &[String], label: &str| set.iter().any(|listed| listed == label);
         match (&matching.group, &matching.labels) {
-            (Group::OneToOne, LabelSet::Only(names)) => {
-                named.without(|name| !names.iter().any(|n| n == name))
-            }
-            (Group::OneToOne, LabelSet::AllBut(names)) => {
-                named.without(|name| names.iter().any(|n| n == name))
+            (Group::OneToOne, LabelSet::Only(on)) => kept.without(|label| !is_in(on, label)),
+            (Group::OneToOne, LabelSet::AllBut(ignoring)) => {
+                kept.without(|label| is_in(ignoring, label))
             }
             (Group::Left(include) | Group::Right(include), _) => {
-                let take = |labels: Labels, name: &String| {
-                    labels.with(name, one.get(name).unwrap_or_default())
+                let take = |labels: Labels, label: &String| {
+                    labels.with(label, one.get(label).unwrap_or_default())
                 };
-                include.iter().fold(named, take)
+                include.iter().fold(kept, take)
             }
         }
     }

@@ -198,9 +198,9 @@ impl Query {
 
 fn collect_names(node: &plan::Node, names: &mut BTreeSet<String>) {
     let matchers = node.selector().into_iter().flat_map(|selector| &selector.matchers);
-    let named =
+    let by_name =
         |matcher: &&Matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
-    names.extend(matchers.filter(named).map(|matcher| matcher.value().to_owned()));
+    names.extend(matchers.filter(by_name).map(|matcher| matcher.value().to_owned()));
     node.children().into_iter().for_each(|child| collect_names(child, names));
 }
 

@@ -95,7 +95,7 @@ fn operand(expr: Expr) -> Result<Node> {
 }
 
 fn vector_selector(selector: parser::VectorSelector) -> Result<Selector> {
-    let shift = shift(selector.at, selector.offset)?;
+    let shift = shift(selector.at.as_ref(), selector.offset.as_ref())?;
     Ok(Selector { matchers: matchers(selector.name, selector.matchers)?, shift })
 }
 
@@ -119,17 +119,17 @@ fn matchers(name: Option<String>, given: label::Matchers) -> Result<Vec<Matcher>
     Ok(out)
 }
 
-fn shift(at: Option<AtModifier>, offset: Option<Offset>) -> Result<Shift> {
+fn shift(at: Option<&AtModifier>, offset: Option<&Offset>) -> Result<Shift> {
     let offset = match offset {
         None => 0,
-        Some(Offset::Pos(back)) => millis(back)?,
-        Some(Offset::Neg(forth)) => -millis(forth)?,
+        Some(Offset::Pos(back)) => millis(*back)?,
+        Some(Offset::Neg(forth)) => -millis(*forth)?,
     };
     let at = match at {
         None => None,
         Some(AtModifier::Start) => Some(At::Start),
         Some(AtModifier::End) => Some(At::End),
-        Some(AtModifier::At(time)) => Some(At::Fixed(epoch_millis(time)?)),
+        Some(AtModifier::At(time)) => Some(At::Fixed(epoch_millis(*time)?)),
     };
     Ok(Shift { at, offset })
 }
@@ -162,7 +162,8 @@ fn subquery(given: parser::SubqueryExpr) -> Result<Node> {
         let kind = inner.kind().name();
         return Err(invalid(format!("subquery is only allowed on instant vector, got {kind}")));
     }
-    let (range, shift) = (range_millis(given.range)?, shift(given.at, given.offset)?);
+    let (range, shift) =
+        (range_millis(given.range)?, shift(given.at.as_ref(), given.offset.as_ref())?);
     Ok(Node::Subquery(Box::new(Subquery { inner, range, step, shift })))
 }
 

@@ -28,9 +28,7 @@ fn asked_for(argument: &Node) -> Labels {
             && matcher.name() != METRIC_NAME
             && is_label_name(matcher.name())
     });
-    let labels =
-        pairs.fold(Labels::empty(), |labels, matcher| labels.with(matcher.name(), matcher.value()));
-    labels
+    pairs.fold(Labels::empty(), |labels, matcher| labels.with(matcher.name(), matcher.value()))
 }
 
 pub(super) fn absent_vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
