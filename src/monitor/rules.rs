@@ -1,12 +1,12 @@
 //! Rules: made, changed, removed, tried out.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     alert,
     error_code::ErrorCode,
     limits,
-    model::{Backtest, InvalidLabels, Page, PageRequest, Rule, RuleOrigin, is_label_name},
+    model::{Backtest, InvalidLabels, Page, PageRequest, Rule, RuleOrigin, Severity, is_label_name},
     promql::{self, QueryError, Steps, Value},
     store::Change,
     time::{Timestamp, format_duration},
@@ -144,14 +144,36 @@ impl Monitor {
         let range = range.unwrap_or(TimeRange { start: now.minus(BACKTEST_RANGE), end: now });
         check_range(range)?;
         let steps = self.backtest_steps(range);
+        let rule = self.trial(condition, hold);
         let tried = self.run(condition, None, move |query, snapshot, limits| {
             let answer = query.range(snapshot, steps, limits)?;
             let Value::Matrix(series) = answer.value else {
                 return Err(QueryError::Execution("a condition must be a vector or a scalar".to_owned()));
             };
-            Ok(alert::backtest(hold, &series, steps.step, range.start, range.end))
+            let series: Vec<_> = series.into_iter().map(|data| (data.labels, data.samples)).collect();
+            alert::backtest(&rule, &series, (range.start, range.end), steps.step)
+                .map_err(|error| QueryError::Execution(error.to_string()))
         });
-        tried.await.map_err(|failure| as_condition(failure))
+        tried.await.map_err(as_condition)
+    }
+
+    /// A rule that is only tried out.
+    fn trial(&self, condition: &str, hold: Duration) -> Rule {
+        let now = self.now();
+        Rule {
+            id: String::new(),
+            name: String::new(),
+            condition: condition.to_owned(),
+            severity: Severity::Info,
+            description: String::new(),
+            enabled: true,
+            hold,
+            cooldown: self.settings().cooldown,
+            labels: BTreeMap::new(),
+            origin: RuleOrigin::Api,
+            created_at: now,
+            updated_at: now,
+        }
     }
 
     /// As fine as rules are evaluated, but no more steps than a query may have.
