@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "promql/properties.rs"]
+mod properties;
 #[path = "promql/script.rs"]
 mod script;
 

@@ -17,7 +17,7 @@ use balefire::{
 const TOLERANCE: f64 = 1e-6;
 
 /// A script that is being run.
-pub struct Script<'a> {
+pub(crate) struct Script<'a> {
     lines: Vec<(usize, &'a str)>,
     at: usize,
     memory: Memory,
@@ -26,11 +26,11 @@ pub struct Script<'a> {
 
 /// What running a script came to.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Evaluations.
-    pub checked: usize,
+    pub(crate) checked: usize,
     /// Line and reason.
-    pub failures: Vec<(usize, String)>,
+    pub(crate) failures: Vec<(usize, String)>,
 }
 
 /// What the lines below an `eval` ask for.
@@ -57,7 +57,7 @@ enum When {
 type Check<T = ()> = Result<T, String>;
 
 impl<'a> Script<'a> {
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
         // Indented lines belong to the command above, so the indentation stays.
         let lines = lines.filter(|(_, line)| !line.trim_start().starts_with('#'));
@@ -69,7 +69,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    pub fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> Outcome {
         while let Some((number, line)) = self.lines.get(self.at).copied() {
             self.at += 1;
             if line.trim().is_empty() {
@@ -271,7 +271,7 @@ fn labels(text: &str) -> Check<Labels> {
 
 /// `1`, `_`, `stale`, `1x3` (1 and three more), `1+2x3` (growing by 2), `_x3`.
 fn sequence(word: &str) -> Check<Vec<Option<f64>>> {
-    let (base, times) = match word.rsplit_once('x').filter(|_| !word.starts_with("0x")) {
+    let (base, times) = match word.rsplit_once('x') {
         Some((base, times)) => (base, Some(times.parse::<u32>().map_err(|e| e.to_string())?)),
         None => (word, None),
     };
