@@ -41,7 +41,8 @@ pub(super) fn gather(
 /// The file that a flag or `BALEFIRE_CONFIG` names.
 pub(super) fn named_file(overrides: &Overrides, around: &Surroundings) -> Option<PathBuf> {
     let by_env = || around.var("BALEFIRE_CONFIG").map(PathBuf::from);
-    overrides.config_file.clone().or_else(by_env)
+    let named = overrides.config_file.clone().or_else(by_env)?;
+    Some(std::path::absolute(&named).unwrap_or(named))
 }
 
 impl Layers {

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
@@ -560,5 +561,33 @@ fn the_packaged_file_names_every_key_and_its_default() {
         if !stands_for_itself.contains(&key) {
             assert_eq!(said.value, value, "{section} {key}");
         }
+    }
+}
+
+#[test]
+fn a_deep_tree_is_refused() {
+    for toml in [
+        format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("a = {}1{}", "{a=".repeat(100_000), "}".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+        format!("[{}a]", "a.".repeat(100_000)),
+    ] {
+        assert!(Home::new(&toml).load().is_err(), "{}…", &toml[..20]);
+    }
+}
+
+proptest! {
+    /// Texts made of what configurations are made of find more than arbitrary ones.
+    #[test]
+    fn no_text_makes_it_panic(words in proptest::collection::vec(
+        prop_oneof![
+            Just("[[targets]]\n"), Just("[http]\n"), Just("name"), Just("kind"), Just("headers"),
+            Just(" = "), Just("\"mcp\""), Just("\"30s\""), Just("\""), Just("["), Just("]"),
+            Just("{"), Just("}"), Just("."), Just("\n"), Just("5"), Just("-1e999"), Just("ä"),
+            Just("timeout"), Just("targets"), Just("environment"), Just(","), Just("2020-01-01"),
+        ],
+        0..40,
+    )) {
+        let _ = Home::new(&words.concat()).load();
     }
 }
