@@ -61,6 +61,9 @@ pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
 
+/// Largest configuration file, and largest file with a secret.
+pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Targets at most, discovered ones among them.
 pub const TARGETS_MAX: usize = 10_000;
 /// Longest stretch of a probed server's answer that is read.
