@@ -19,6 +19,7 @@ mod surroundings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use crate::pipeline::collecting::Options as CollectOptions;
 pub use print::print_config;
 pub use problem::{Problem, Problems};
 pub use raw::Origin;
@@ -106,15 +107,6 @@ pub struct HttpOptions {
     pub listen: SocketAddr,
     /// Whether somebody asked for just that address: then a taken port is an error; else another is taken.
     pub explicit: bool,
-}
-
-/// `[collect]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectOptions {
-    /// From one pass to the next.
-    pub interval: Duration,
-    /// Names of the collectors that run, from the table in `collect`.
-    pub collectors: Vec<&'static str>,
 }
 
 /// `[probe]`, `[[targets]]`, `[discovery]`

@@ -1,6 +1,6 @@
 //! The daemon's flags: how this process runs. What is watched stands in the configuration.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     socket: Option<PathBuf>,
     /// Where HTTP listens; port 0 takes a free one [default: 127.0.0.1:9494]
     #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     /// Log to this file instead of the journal or standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -45,7 +45,7 @@ impl Arguments {
             config_file: self.config.clone(),
             state_dir: self.state_dir.clone(),
             socket: self.socket.clone(),
-            listen: self.listen,
+            listen: self.listen.clone(),
             log_file: self.log_file.clone(),
         }
     }

@@ -53,8 +53,7 @@ fn check(overrides: &Overrides) -> anyhow::Result<ExitCode> {
 
 #[expect(clippy::print_stdout, reason = "what `--print-config` is for")]
 fn print_config(overrides: &Overrides) -> anyhow::Result<ExitCode> {
-    let text = crate::config::print_config(overrides);
-    print!("{}", text.map_err(|problems| anyhow::anyhow!("the configuration is wrong\n{problems}"))?);
+    print!("{}", crate::config::print_config(&load(overrides)?));
     Ok(ExitCode::SUCCESS)
 }
 
