@@ -543,6 +543,17 @@ impl Monitor {
     pub fn subscribe(&self) -> Result<EventStream, Failure> {
         todo!()
     }
+    /// The latest samples of host and probes, for `/metrics`: not what is only stored.
+    pub fn exposition(&self) -> Vec<crate::exposition::Family> {
+        todo!()
+    }
+    /// The latest stored sample of each series that one of the selectors matches (none means all).
+    pub async fn federate(
+        &self,
+        selectors: &[String],
+    ) -> Result<Vec<crate::exposition::Family>, Failure> {
+        todo!()
+    }
     /// Whether the daemon is ready to answer; else why not.
     pub fn readiness(&self) -> Result<(), String> {
         todo!()

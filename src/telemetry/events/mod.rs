@@ -1,3 +1,7 @@
 //! The reportable events, one file for each module that has any.
 
-pub mod collect;
+mod collect;
+mod web;
+
+pub use collect::CollectEvents;
+pub use web::WebEvents;
