@@ -60,6 +60,8 @@ pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
+/// How long open requests have to end when the listener stops.
+pub const HTTP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Largest configuration file, and largest file with a secret.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -107,6 +109,7 @@ const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
+    assert!(HTTP_DRAIN_TIMEOUT.as_secs() < STOP_DEADLINE.as_secs());
     // systemd's stop timeout in the unit is 10 s.
     assert!(STOP_DEADLINE.as_secs() < 10);
 };

@@ -33,7 +33,7 @@ use std::fmt;
 
 use crate::{
     model::{Metadata, SeriesSample},
-    telemetry::{Telemetry, events::collect::CollectEvents},
+    telemetry::{Telemetry, events::CollectEvents},
     time::Timestamp,
 };
 
