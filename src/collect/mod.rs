@@ -37,10 +37,10 @@ use crate::{
     time::Timestamp,
 };
 
+pub use crate::model::{DiskSummary, HostSummary};
 pub use buffer::Buffer;
 pub use error::CollectError;
 pub use files::Files;
-pub use crate::model::{DiskSummary, HostSummary};
 
 /// One source of host metrics, with what it keeps from pass to pass.
 trait Collect: Send + fmt::Debug {

@@ -14,7 +14,10 @@ use crate::{
 const NAMED_MAX: usize = 10;
 
 /// Prints it, unless the journal is where it would go.
-#[expect(clippy::print_stdout, reason = "for the person at the terminal; logs go to standard error")]
+#[expect(
+    clippy::print_stdout,
+    reason = "for the person at the terminal; logs go to standard error"
+)]
 pub(super) fn print(config: &Config, monitor: &Monitor, http: SocketAddr) {
     if is_under_journal() && !std::io::stdout().is_terminal() {
         return;
@@ -39,11 +42,20 @@ fn text(config: &Config, targets: &[TargetView], http: SocketAddr) -> String {
         line("", &format!("and {} more", probed.len() - NAMED_MAX));
     }
     for (index, view) in waiting.iter().take(NAMED_MAX).enumerate() {
-        line(if index == 0 { "found" } else { "" }, &format!("{} ({})", view.target.name, view.target.source));
+        line(
+            if index == 0 { "found" } else { "" },
+            &format!("{} ({})", view.target.name, view.target.source),
+        );
     }
     if let Some(view) = waiting.first() {
         let count = waiting.len();
-        line("", &format!("{count} not probed yet; to start one: balefire targets adopt {}", view.target.name));
+        line(
+            "",
+            &format!(
+                "{count} not probed yet; to start one: balefire targets adopt {}",
+                view.target.name
+            ),
+        );
     }
     line("alerts", &format!("rules evaluated every {}", format_duration(config.alerting.interval)));
     line("socket", &config.socket.display().to_string());

@@ -51,7 +51,8 @@ impl Prepared {
         let clock = Clock::System;
         let (dir, options) = (config.state_dir.join("store"), config.storage.clone());
         let (own_clock, own_telemetry) = (clock.clone(), telemetry.clone());
-        let opened = spawn_blocking(move || Store::open(&dir, options, own_clock, &own_telemetry)).await;
+        let opened =
+            spawn_blocking(move || Store::open(&dir, options, own_clock, &own_telemetry)).await;
         let (store, recovery) = opened.context("opening the store panicked")??;
         report(&recovery);
         seed_rules(&store, &config, &clock).await?;
@@ -69,13 +70,18 @@ impl Recovered {
 /// What is kept is nobody else's business: mode 0700.
 fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("cannot make the state directory {}: name another with --state-dir", dir.display()))
+    made.with_context(|| {
+        format!("cannot make the state directory {}: name another with --state-dir", dir.display())
+    })
 }
 
 fn report(recovery: &Recovery) {
     info!(samples = recovery.samples_replayed, "store opened");
     if recovery.torn_bytes > 0 {
-        info!(bytes = recovery.torn_bytes, "the log's last record was torn and cut off: it was never acknowledged");
+        info!(
+            bytes = recovery.torn_bytes,
+            "the log's last record was torn and cut off: it was never acknowledged"
+        );
     }
     for what in &recovery.quarantined {
         warn!("put aside, for it cannot be read: {what}");

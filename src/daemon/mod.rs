@@ -46,7 +46,9 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "what `--check` is for")]
 fn check(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let config = load(overrides)?;
-    let file = config.file.map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string());
+    let file = config
+        .file
+        .map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string());
     println!("{file}: fine");
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +60,8 @@ fn print_config(overrides: &Overrides) -> anyhow::Result<ExitCode> {
 }
 
 fn load(overrides: &Overrides) -> anyhow::Result<Config> {
-    Config::load(overrides).map_err(|problems| anyhow::anyhow!("the configuration is wrong\n{problems}"))
+    Config::load(overrides)
+        .map_err(|problems| anyhow::anyhow!("the configuration is wrong\n{problems}"))
 }
 
 fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {

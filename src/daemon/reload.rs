@@ -1,11 +1,6 @@
 //! A new configuration for the running process: applied whole or refused.
 
-use crate::{
-    config::Config,
-    error_code::ErrorCode,
-    model::Event,
-    monitor::Failure,
-};
+use crate::{config::Config, error_code::ErrorCode, model::Event, monitor::Failure};
 
 use super::running::{Running, settings};
 
@@ -22,7 +17,9 @@ pub(super) async fn reload(running: &mut Running) -> Result<Vec<String>, Failure
     changes.extend(targets);
     changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
     running.config = new;
-    running.bus.publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
+    running
+        .bus
+        .publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
     Ok(changes)
 }
 

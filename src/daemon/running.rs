@@ -16,7 +16,9 @@ use crate::{
     control::{self, ControlSocket},
     model::PageRequest,
     monitor::{Admin, Failure, Monitor, Parts, ReloadRequest, Settings},
-    pipeline::{BEAT_WITHIN, Bus, RuleBook, Targets, collecting, evaluating, probing, upkeep::Upkeep},
+    pipeline::{
+        BEAT_WITHIN, Bus, RuleBook, Targets, collecting, evaluating, probing, upkeep::Upkeep,
+    },
     probe::{OwnDoors, Prober},
     store::Store,
     supervise::{Phase, Policy, Supervisor, TaskSpec},
@@ -92,6 +94,13 @@ enum Event {
     Status,
 }
 
+/// What is bound before anything is spawned.
+struct Doors {
+    socket: Arc<ControlSocket>,
+    listener: Arc<TcpListener>,
+    hosts: web::Hosts,
+}
+
 /// The loops before they are spawned.
 struct Loops {
     collecting: collecting::Collecting,
@@ -107,29 +116,48 @@ impl Running {
         let signals = Signals::new().context("cannot listen to signals")?;
         let Recovered { overrides, config, telemetry, log, clock, store } = recovered;
         let socket = Arc::new(ControlSocket::bind(&config.socket, config.socket_group.as_deref())?);
-        let listener = listen(&config).await?;
+        let listener = Arc::new(listen(&config).await?);
         let http = listener.local_addr().context("cannot tell the HTTP address")?;
+        let doors = Doors { socket, listener, hosts: web::Hosts::new(http, None) };
 
         let (reload, reloads) = mpsc::channel(1);
         let admin = Admin {
             reload,
             log: log.clone(),
             state_dir: config.state_dir.display().to_string(),
-            config_file: config.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+            config_file: config
+                .file
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
             http_address: http.to_string(),
         };
-        let base = Base { store: store.clone(), clock: clock.clone(), telemetry: telemetry.clone() };
+        let base =
+            Base { store: store.clone(), clock: clock.clone(), telemetry: telemetry.clone() };
         let (loops, controls, parts) = build(&base, &config, admin);
-        let (supervisor, bus, prober) = (parts.supervisor.clone(), parts.bus.clone(), parts.prober.clone());
+        let (supervisor, bus, prober) =
+            (parts.supervisor.clone(), parts.bus.clone(), parts.prober.clone());
         let monitor = Monitor::new(parts, settings(&config));
 
-        spawn_listeners(&supervisor, &monitor, &base, socket, listener);
+        spawn_listeners(&supervisor, &monitor, &base, doors);
         prober.set_own_doors(own_doors(&config, http));
         spawn_loops(&supervisor, loops);
         declare(&monitor).await?;
 
-        let running =
-            Self { overrides, config, log, clock, store, supervisor, monitor, bus, controls, http, signals, reloads };
+        let running = Self {
+            overrides,
+            config,
+            log,
+            clock,
+            store,
+            supervisor,
+            monitor,
+            bus,
+            controls,
+            http,
+            signals,
+            reloads,
+        };
         systemd::ready(&running.status_line());
         banner::print(&running.config, &running.monitor, running.http);
         Ok(running)
@@ -151,7 +179,9 @@ impl Running {
                 _ = status_ticks.tick() => Event::Status,
             };
             match event {
-                Event::Stop => return stop::stop(self.supervisor, self.store, self.signals, true).await,
+                Event::Stop => {
+                    return stop::stop(self.supervisor, self.store, self.signals, true).await;
+                }
                 Event::CriticalEnd(reason) => {
                     error!("stopping: {reason}");
                     return stop::stop(self.supervisor, self.store, self.signals, false).await;
@@ -167,7 +197,9 @@ impl Running {
     async fn reload(&mut self, request: Option<ReloadRequest>) {
         let result = reload::reload(self).await;
         match &result {
-            Ok(changes) => info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; ")),
+            Ok(changes) => {
+                info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "))
+            }
             Err(failure) => error!("configuration not reloaded, the old one stays: {failure}"),
         }
         if let Some(request) = request {
@@ -182,7 +214,10 @@ impl Running {
         let probed = targets.iter().filter(|view| view.target.probed);
         let healthy = probed.clone().filter(|view| view.status.state.is_healthy()).count();
         let (probed, firing) = (probed.count(), self.monitor.status().active_alerts);
-        format!("{healthy} of {probed} targets healthy, {firing} alerts firing; http://{}", self.http)
+        format!(
+            "{healthy} of {probed} targets healthy, {firing} alerts firing; http://{}",
+            self.http
+        )
     }
 }
 
@@ -209,7 +244,8 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
         clock: clock.clone(),
         hostname: hostname(),
     };
-    let (collecting, collecting_handle, collecting_controls) = collecting::Collecting::new(parts, &config.collect);
+    let (collecting, collecting_handle, collecting_controls) =
+        collecting::Collecting::new(parts, &config.collect);
     let parts = probing::Parts {
         store: store.clone(),
         targets: targets.clone(),
@@ -219,12 +255,19 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
         clock: clock.clone(),
     };
     let (probing, probing_handle) = probing::Probing::new(parts, &telemetry);
-    let parts =
-        evaluating::Parts { store: store.clone(), rules: rules.clone(), bus: bus.clone(), clock: clock.clone() };
-    let (evaluating, evaluating_control) = evaluating::Evaluating::new(parts, &telemetry, config.alerting.interval);
-    let (upkeep, cleanup) = Upkeep::new(store.clone(), clock.clone(), &telemetry, config.cleanup_interval);
+    let parts = evaluating::Parts {
+        store: store.clone(),
+        rules: rules.clone(),
+        bus: bus.clone(),
+        clock: clock.clone(),
+    };
+    let (evaluating, evaluating_control) =
+        evaluating::Evaluating::new(parts, &telemetry, config.alerting.interval);
+    let (upkeep, cleanup) =
+        Upkeep::new(store.clone(), clock.clone(), &telemetry, config.cleanup_interval);
 
-    let controls = Controls { collecting: collecting_controls, evaluating: evaluating_control, cleanup };
+    let controls =
+        Controls { collecting: collecting_controls, evaluating: evaluating_control, cleanup };
     let parts = Parts {
         store,
         targets,
@@ -252,13 +295,8 @@ pub(super) fn settings(config: &Config) -> Settings {
     }
 }
 
-fn spawn_listeners(
-    supervisor: &Supervisor,
-    monitor: &Monitor,
-    base: &Base,
-    socket: Arc<ControlSocket>,
-    listener: TcpListener,
-) {
+fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, doors: Doors) {
+    let Doors { socket, listener, hosts } = doors;
     let app = control::App {
         monitor: monitor.clone(),
         clock: base.clock.clone(),
@@ -268,9 +306,11 @@ fn spawn_listeners(
     supervisor.spawn(spec, move |context| control::serve(socket.clone(), app.clone(), context));
 
     let app = web::AppState::new(monitor.clone(), base.telemetry.clone(), base.clock.clone());
-    let (listener, own) = (Arc::new(listener), supervisor.clone());
-    let spec = task("http", Policy::Restart, Phase::Intake);
-    supervisor.spawn(spec, move |context| web::serve(listener.clone(), app.clone(), context, own.clone()));
+    let own = supervisor.clone();
+    let spec = task("web", Policy::Restart, Phase::Intake);
+    supervisor.spawn(spec, move |context| {
+        web::serve(listener.clone(), hosts.clone(), app.clone(), context, own.clone())
+    });
 }
 
 fn spawn_loops(supervisor: &Supervisor, loops: Loops) {
@@ -299,14 +339,17 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
             TcpListener::bind(any).await.with_context(|| format!("cannot listen on {any}"))
         }
         Err(error) => Err(error).with_context(|| {
-            format!("cannot listen on {wanted}: choose another address with --listen or `[http] listen`")
+            format!(
+                "cannot listen on {wanted}: choose another address with --listen or `[http] listen`"
+            )
         }),
     }
 }
 
 /// Balefire's own front doors, for the probe of itself.
 fn own_doors(config: &Config, http: SocketAddr) -> OwnDoors {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("balefire-mcp")));
+    let beside =
+        std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("balefire-mcp")));
     OwnDoors {
         socket: config.socket.clone(),
         http: Some(format!("http://{http}")),
@@ -316,7 +359,8 @@ fn own_doors(config: &Config, http: SocketAddr) -> OwnDoors {
 
 async fn declare(monitor: &Monitor) -> anyhow::Result<()> {
     let declared = monitor.declare_targets().await;
-    let (_changes, problems) = declared.map_err(|failure: Failure| anyhow::anyhow!(failure.message))?;
+    let (_changes, problems) =
+        declared.map_err(|failure: Failure| anyhow::anyhow!(failure.message))?;
     for (file, problem) in problems {
         tracing::warn!("{file}: {problem}");
     }

@@ -11,7 +11,12 @@ use super::{running::Signals, systemd};
 
 /// Stops all tasks phase by phase and closes the store, within [`limits::STOP_DEADLINE`]; a second
 /// signal ends it at once. `wanted` is false where the daemon stops because a part of it failed.
-pub(super) async fn stop(supervisor: Supervisor, store: Store, mut signals: Signals, wanted: bool) -> ExitCode {
+pub(super) async fn stop(
+    supervisor: Supervisor,
+    store: Store,
+    mut signals: Signals,
+    wanted: bool,
+) -> ExitCode {
     systemd::stopping();
     info!("stopping");
     let down = timeout(limits::STOP_DEADLINE, take_down(supervisor, store));

@@ -35,11 +35,19 @@ pub struct Admin {
 impl Monitor {
     /// Reads the configuration again; what changed, a line each.
     pub async fn reload(&self, caller: &Caller) -> Result<Vec<String>, Failure> {
-        let busy = || Failure::new(ErrorCode::Unavailable, "another reload is under way: try again");
+        let busy =
+            || Failure::new(ErrorCode::Unavailable, "another reload is under way: try again");
         let (reply, answer) = oneshot::channel();
         self.parts.admin.reload.try_send(reply).map_err(|_| busy())?;
-        let changes = answer.await.map_err(|_| Failure::new(ErrorCode::Unavailable, "the daemon is stopping"))??;
-        let audit = self.audit_entry(caller, "reload", "configuration", (String::new(), changes.join("; ")));
+        let changes = answer
+            .await
+            .map_err(|_| Failure::new(ErrorCode::Unavailable, "the daemon is stopping"))??;
+        let audit = self.audit_entry(
+            caller,
+            "reload",
+            "configuration",
+            (String::new(), changes.join("; ")),
+        );
         self.parts.store.commit(vec![audit]).await?;
         Ok(changes)
     }
@@ -48,7 +56,8 @@ impl Monitor {
     pub async fn set_log_level(&self, caller: &Caller, filter: &str) -> Result<String, Failure> {
         let set = self.parts.admin.log.set_filter(filter);
         let before = set.map_err(|error| Failure::field("filter", error.to_string()))?;
-        let audit = self.audit_entry(caller, "log.level", "log", (before.clone(), filter.to_owned()));
+        let audit =
+            self.audit_entry(caller, "log.level", "log", (before.clone(), filter.to_owned()));
         self.parts.store.commit(vec![audit]).await?;
         Ok(before)
     }
@@ -69,7 +78,9 @@ impl Monitor {
         let reports = self.parts.supervisor.reports();
         match reports.iter().find(|report| report.state != TaskState::Running) {
             None => Ok(()),
-            Some(report) => Err(format!("{} is {}: {}", report.name, report.state.name(), report.error)),
+            Some(report) => {
+                Err(format!("{} is {}: {}", report.name, report.state.name(), report.error))
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ const COMMENT_BYTES_MAX: usize = 1024;
 
 impl AlertView {
     fn new(rule: &Rule, instance: AlertInstance) -> Self {
-        let told = instance.notified_at.zip(instance.fired_at).is_some_and(|(told, fired)| told >= fired);
+        let told =
+            instance.notified_at.zip(instance.fired_at).is_some_and(|(told, fired)| told >= fired);
         Self {
             name: rule.name.clone(),
             severity: rule.severity,
@@ -34,7 +35,8 @@ impl Monitor {
         let mut views = Vec::new();
         for rule in self.parts.store.rules() {
             let instances = self.parts.store.instances(&rule.id).into_iter();
-            let active = instances.filter(|i| matches!(i.state, AlertState::Pending | AlertState::Firing));
+            let active =
+                instances.filter(|i| matches!(i.state, AlertState::Pending | AlertState::Firing));
             views.extend(active.map(|instance| AlertView::new(&rule, instance)));
         }
         views.sort_by_cached_key(|view| view.instance.id());
@@ -42,20 +44,33 @@ impl Monitor {
     }
 
     pub(super) fn firing(&self) -> u64 {
-        self.all_alerts().iter().filter(|view| view.instance.state == AlertState::Firing).count() as u64
+        self.all_alerts().iter().filter(|view| view.instance.state == AlertState::Firing).count()
+            as u64
     }
 
     /// Marks a firing alert, or all firing alerts of a rule, as seen.
-    pub async fn acknowledge(&self, caller: &Caller, id: &str, comment: &str) -> Result<Vec<AlertView>, Failure> {
+    pub async fn acknowledge(
+        &self,
+        caller: &Caller,
+        id: &str,
+        comment: &str,
+    ) -> Result<Vec<AlertView>, Failure> {
         if comment.len() > COMMENT_BYTES_MAX {
-            return Err(Failure::field("comment", format!("longer than {COMMENT_BYTES_MAX} bytes: shorten it")));
+            return Err(Failure::field(
+                "comment",
+                format!("longer than {COMMENT_BYTES_MAX} bytes: shorten it"),
+            ));
         }
         let _writing = self.parts.rules.writing().await;
         let meant = |view: &AlertView| view.instance.id() == id || view.instance.rule_id == id;
         let rule_id = self.all_alerts().into_iter().find(meant).map(|view| view.instance.rule_id);
         let rule_id = rule_id.ok_or_else(|| not_firing(id))?;
         let rule = self.rule(&rule_id)?;
-        let seen = Acknowledgement { by: caller.actor.clone(), comment: comment.to_owned(), at: self.now() };
+        let seen = Acknowledgement {
+            by: caller.actor.clone(),
+            comment: comment.to_owned(),
+            at: self.now(),
+        };
         let mut instances = self.parts.store.instances(&rule_id);
         let mut views = Vec::new();
         for instance in &mut instances {
@@ -67,7 +82,8 @@ impl Monitor {
         if views.is_empty() {
             return Err(not_firing(id));
         }
-        let audit = self.audit_entry(caller, "alert.acknowledge", id, (String::new(), comment.to_owned()));
+        let audit =
+            self.audit_entry(caller, "alert.acknowledge", id, (String::new(), comment.to_owned()));
         self.parts.store.commit(vec![Change::PutInstances { rule_id, instances }, audit]).await?;
         Ok(views)
     }

@@ -42,11 +42,14 @@ impl Monitor {
         let place = self.queries.clone().acquire_owned().await;
         let (store, range) = (self.parts.store.clone(), request.range);
         let found = spawn_blocking(move || store.series(&selectors, range.start, range.end)).await;
-        let series = found.map_err(|error| Failure::new(ErrorCode::Internal, format!("the search panicked: {error}")))??;
+        let series = found.map_err(|error| {
+            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
+        })??;
 
         let (pieces, stream) = mpsc::channel(PIECES_WAITING_MAX);
         let store = self.parts.store.clone();
-        let mut export = Export { writer: request.format.writer(), range, text: String::new(), pieces };
+        let mut export =
+            Export { writer: request.format.writer(), range, text: String::new(), pieces };
         // Ends by itself when the reader is gone.
         let _detached = spawn_blocking(move || {
             let _place = place;
@@ -82,11 +85,18 @@ impl Export {
     }
 
     /// One metric at a time: that is what has to fit into memory.
-    fn metric(&mut self, store: &Store, metric: &str, wanted: &HashSet<&Labels>) -> Result<(), Ended> {
+    fn metric(
+        &mut self,
+        store: &Store,
+        metric: &str,
+        wanted: &HashSet<&Labels>,
+    ) -> Result<(), Ended> {
         let matchers = vec![Matcher::equal(METRIC_NAME, metric)];
         let selection = Selection { matchers, start: self.range.start, end: self.range.end };
         let selected = store.snapshot().select(&selection).map_err(|error| {
-            let _gone = self.pieces.blocking_send(Err(Failure::new(ErrorCode::Internal, error.to_string())));
+            let _gone = self
+                .pieces
+                .blocking_send(Err(Failure::new(ErrorCode::Internal, error.to_string())));
             Ended
         })?;
         let metadata = store.metadata(metric);

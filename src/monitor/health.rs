@@ -42,7 +42,11 @@ const HOST_CHECKS: [HostCheck; 7] = [
         expr: "100 * rate(node_pressure_memory_waiting_seconds_total[2m])",
         threshold: 20.0,
     },
-    HostCheck { name: "io pressure", expr: "100 * rate(node_pressure_io_waiting_seconds_total[2m])", threshold: 80.0 },
+    HostCheck {
+        name: "io pressure",
+        expr: "100 * rate(node_pressure_io_waiting_seconds_total[2m])",
+        threshold: 80.0,
+    },
     HostCheck {
         name: "file descriptors",
         expr: "100 * node_filefd_allocated / node_filefd_maximum",
@@ -72,23 +76,35 @@ impl Monitor {
     }
 
     async fn check_all(&self) -> Result<Vec<HealthCheck>, Failure> {
-        let names = self.all_targets().into_iter().filter(|view| view.target.probed).map(|view| view.target.name);
+        let names = self
+            .all_targets()
+            .into_iter()
+            .filter(|view| view.target.probed)
+            .map(|view| view.target.name);
         let names: Vec<String> = names.collect();
-        let checks = stream::iter(names).map(|name| self.check_target(name)).buffered(limits::PROBES_CONCURRENT_MAX);
+        let checks = stream::iter(names)
+            .map(|name| self.check_target(name))
+            .buffered(limits::PROBES_CONCURRENT_MAX);
         let checks: Vec<_> = checks.collect().await;
         // A target that is removed at this very moment is no failure of the others.
-        checks.into_iter().filter(|check| !matches!(check, Err(f) if f.code == ErrorCode::NotFound)).collect()
+        checks
+            .into_iter()
+            .filter(|check| !matches!(check, Err(f) if f.code == ErrorCode::NotFound))
+            .collect()
     }
 
     async fn check_target(&self, name: String) -> Result<HealthCheck, Failure> {
         let view = self.target(&name).map_err(|failure| of_field("target", failure))?;
         if !view.target.probed {
-            let message = format!("target {name:?} was discovered, but not adopted: `balefire targets adopt {name}`");
+            let message = format!(
+                "target {name:?} was discovered, but not adopted: `balefire targets adopt {name}`"
+            );
             let failure = Failure::field("target", message);
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
         let record = self.parts.probing.check(&name).await;
-        let record = record.map_err(|error| Failure::new(ErrorCode::Unavailable, error.to_string()))?;
+        let record =
+            record.map_err(|error| Failure::new(ErrorCode::Unavailable, error.to_string()))?;
         Ok(of_record(record, view.endpoint))
     }
 
@@ -129,7 +145,8 @@ impl Monitor {
         let now = self.now();
         let moved = now.since(expected).max(expected.since(now));
         let fine = moved <= CLOCK_STEP_MAX;
-        let error = format!("the clock was moved by {:.0} s since Balefire started", moved.as_secs_f64());
+        let error =
+            format!("the clock was moved by {:.0} s since Balefire started", moved.as_secs_f64());
         HealthCheck {
             name: "clock".to_owned(),
             endpoint: String::new(),
@@ -149,7 +166,11 @@ impl Monitor {
             status_code: None,
             response_time: None,
             last_check: Some(self.now()),
-            error: if report.healthy { String::new() } else { format!("{}: {}", report.state.name(), report.error) },
+            error: if report.healthy {
+                String::new()
+            } else {
+                format!("{}: {}", report.state.name(), report.error)
+            },
         }
     }
 
@@ -162,7 +183,9 @@ impl Monitor {
         let started = Instant::now();
         let result = self.parts.prober.attempt(&url, &check, ENDPOINT_TIMEOUT).await;
         let (state, answer, error) = match result {
-            Ok(answer) if answer.auth_required.is_some() => (TargetState::AuthRequired, answer, String::new()),
+            Ok(answer) if answer.auth_required.is_some() => {
+                (TargetState::AuthRequired, answer, String::new())
+            }
             Ok(answer) => (TargetState::Healthy, answer, String::new()),
             Err(failure) => (TargetState::Unhealthy, failure.answer, failure.error),
         };
@@ -207,7 +230,10 @@ fn of_field(field: &str, mut failure: Failure) -> Failure {
 
 fn parse_endpoints(endpoints: &[String]) -> Result<Vec<(String, Check)>, Failure> {
     if endpoints.len() > ENDPOINTS_MAX {
-        let message = format!("{} URLs where {ENDPOINTS_MAX} are allowed: ask several times", endpoints.len());
+        let message = format!(
+            "{} URLs where {ENDPOINTS_MAX} are allowed: ask several times",
+            endpoints.len()
+        );
         return Err(Failure::field("endpoints", message));
     }
     let parse = |(index, url): (usize, &String)| {
@@ -227,7 +253,8 @@ fn parse_endpoint(url: &str) -> Option<Check> {
         return valid.then(|| Check::Tcp { address: address.to_owned() });
     }
     let uri: http::Uri = url.parse().ok()?;
-    let valid = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    let valid = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|host| !host.is_empty());
     let expected_status = (200..300).collect();
     valid.then(|| Check::Http { url: url.to_owned(), headers: BTreeMap::new(), expected_status })
 }
@@ -238,10 +265,14 @@ mod tests {
 
     #[test]
     fn takes_urls_that_can_be_checked() {
-        for url in ["http://localhost:1/x", "https://example.com", "tcp://[::1]:80", "tcp://db:5432"] {
+        for url in
+            ["http://localhost:1/x", "https://example.com", "tcp://[::1]:80", "tcp://db:5432"]
+        {
             assert!(parse_endpoint(url).is_some(), "{url}");
         }
-        for url in ["", "ftp://x", "localhost:80", "tcp://x", "tcp://:80", "tcp://x:99999", "http://"] {
+        for url in
+            ["", "ftp://x", "localhost:80", "tcp://x", "tcp://:80", "tcp://x:99999", "http://"]
+        {
             assert!(parse_endpoint(url).is_none(), "{url}");
         }
     }

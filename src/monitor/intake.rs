@@ -38,22 +38,29 @@ impl Monitor {
         match source {
             ObservationSource::System if observations.is_empty() => {
                 let collected = self.parts.collecting.collect_now().await;
-                let (count, timestamp) = collected.map_err(|why| Failure::new(ErrorCode::Unavailable, why))?;
+                let (count, timestamp) =
+                    collected.map_err(|why| Failure::new(ErrorCode::Unavailable, why))?;
                 Ok(Collected { count, timestamp })
             }
-            _ if observations.is_empty() => {
-                Err(Failure::field("metrics", "there are none: give at least one, or source \"system\" for the host"))
-            }
+            _ if observations.is_empty() => Err(Failure::field(
+                "metrics",
+                "there are none: give at least one, or source \"system\" for the host",
+            )),
             _ => self.observe(source, &observations).await,
         }
     }
 
-    async fn observe(&self, source: ObservationSource, observations: &[Observation]) -> Result<Collected, Failure> {
+    async fn observe(
+        &self,
+        source: ObservationSource,
+        observations: &[Observation],
+    ) -> Result<Collected, Failure> {
         let now = self.now();
         let bounds = self.settings().histogram_buckets.clone();
         // Sums are read, added to and written back: one call at a time.
         let _adding = self.observing.lock().await;
-        let observed = observe(observations, source.name(), &bounds, &Remembered(&self.parts.store), now);
+        let observed =
+            observe(observations, source.name(), &bounds, &Remembered(&self.parts.store), now);
         let Observed { batch, accumulators } = observed.map_err(invalid_observations)?;
         let samples = batch.samples.len();
         let changes = accumulators.into_iter().map(Change::PutAccumulator).collect();
@@ -87,7 +94,10 @@ fn check_count(field: &str, count: usize) -> Result<(), Failure> {
     if count <= max {
         return Ok(());
     }
-    let failure = Failure::field(field, format!("{count} samples in one call where {max} are allowed: send several"));
+    let failure = Failure::field(
+        field,
+        format!("{count} samples in one call where {max} are allowed: send several"),
+    );
     Err(Failure { code: ErrorCode::ResourceExhausted, ..failure })
 }
 
@@ -106,22 +116,33 @@ fn invalid_observations(problems: Vec<InvalidObservation>) -> Failure {
 
 /// Names the observations whose samples the store refused; the others are stored.
 fn refused(observations: &[Observation], summary: &AppendSummary, samples: usize) -> Failure {
-    let reasons: HashMap<&str, &str> =
-        summary.rejections.iter().map(|r| (base_name(r.labels.metric()), r.reason.as_str())).collect();
+    let reasons: HashMap<&str, &str> = summary
+        .rejections
+        .iter()
+        .map(|r| (base_name(r.labels.metric()), r.reason.as_str()))
+        .collect();
     let mut violations = Vec::new();
     let mut told = BTreeSet::new();
     for (index, observation) in observations.iter().enumerate() {
-        let reason = reasons.get(base_name(&observation.name)).filter(|_| told.insert(&observation.name));
+        let reason =
+            reasons.get(base_name(&observation.name)).filter(|_| told.insert(&observation.name));
         violations.extend(reason.map(|reason| Violation {
             field: format!("metrics[{index}].timestamp"),
             description: (*reason).to_owned(),
         }));
     }
-    let first = violations.first().map(|v| format!("{}: {}", v.field, v.description)).unwrap_or_default();
-    let message = format!("{} of {samples} samples were refused, the others are stored: {first}", summary.rejected);
+    let first =
+        violations.first().map(|v| format!("{}: {}", v.field, v.description)).unwrap_or_default();
+    let message = format!(
+        "{} of {samples} samples were refused, the others are stored: {first}",
+        summary.rejected
+    );
     Failure { code: ErrorCode::InvalidArgument, message, violations }
 }
 
 fn base_name(metric: &str) -> &str {
-    ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| metric.strip_suffix(suffix)).unwrap_or(metric)
+    ["_bucket", "_sum", "_count"]
+        .into_iter()
+        .find_map(|suffix| metric.strip_suffix(suffix))
+        .unwrap_or(metric)
 }

@@ -13,6 +13,7 @@ mod health;
 mod intake;
 mod queries;
 mod rules;
+mod scrape;
 mod status;
 mod targets;
 mod views;
@@ -43,8 +44,9 @@ pub use crate::{
 pub use admin::{Admin, EventStream, ReloadRequest};
 pub use failure::{Failure, Violation};
 pub use views::{
-    AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream, HealthCheck, HealthReport,
-    NewRule, ObservationSource, Overview, RuleChange, RuleView, SeriesSummary, Status, TargetView, TimeRange,
+    AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream,
+    HealthCheck, HealthReport, NewRule, ObservationSource, Overview, RuleChange, RuleView,
+    SeriesSummary, Status, TargetView, TimeRange,
 };
 
 /// What the answers come from.
@@ -130,7 +132,13 @@ impl Monitor {
     }
 
     /// The audit's entry for a change that `caller` makes now.
-    fn audit_entry(&self, caller: &Caller, action: &str, subject: &str, change: (String, String)) -> Change {
+    fn audit_entry(
+        &self,
+        caller: &Caller,
+        action: &str,
+        subject: &str,
+        change: (String, String),
+    ) -> Change {
         let (before, after) = change;
         let actor = caller.actor.clone();
         let (action, subject) = (action.to_owned(), subject.to_owned());

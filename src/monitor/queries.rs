@@ -34,9 +34,15 @@ impl Drop for CancelOnDrop {
 
 impl Monitor {
     /// Evaluates at one instant (now, where absent).
-    pub async fn query(&self, expr: &str, at: Option<Timestamp>, timeout: Option<Duration>) -> Result<Answer, Failure> {
+    pub async fn query(
+        &self,
+        expr: &str,
+        at: Option<Timestamp>,
+        timeout: Option<Duration>,
+    ) -> Result<Answer, Failure> {
         let at = at.unwrap_or_else(|| self.now());
-        self.run(expr, timeout, move |query, snapshot, limits| query.instant(snapshot, at, limits)).await
+        self.run(expr, timeout, move |query, snapshot, limits| query.instant(snapshot, at, limits))
+            .await
     }
 
     /// Evaluates over a range.
@@ -55,10 +61,14 @@ impl Monitor {
         let count = range.end.since(range.start).as_millis() / u128::from(step_ms) + 1;
         if count > limits::QUERY_STEPS_MAX as u128 {
             let max = limits::QUERY_STEPS_MAX;
-            return Err(Failure::field("step", format!("{count} steps where {max} are allowed: make the step longer")));
+            return Err(Failure::field(
+                "step",
+                format!("{count} steps where {max} are allowed: make the step longer"),
+            ));
         }
         let steps = Steps { start: range.start, end: range.end, step };
-        self.run(expr, timeout, move |query, snapshot, limits| query.range(snapshot, steps, limits)).await
+        self.run(expr, timeout, move |query, snapshot, limits| query.range(snapshot, steps, limits))
+            .await
     }
 
     /// Parses, then evaluates off the async threads, within bounds of number and time.
@@ -80,11 +90,16 @@ impl Monitor {
                 let _place = place;
                 evaluate(&query, &store.snapshot(), &bounds)
             });
-            evaluated.await.map_err(|error| Failure::new(ErrorCode::Internal, format!("the query panicked: {error}")))
+            evaluated.await.map_err(|error| {
+                Failure::new(ErrorCode::Internal, format!("the query panicked: {error}"))
+            })
         };
         let late = |_| {
             let seconds = limit.as_secs_f64();
-            Failure::new(ErrorCode::DeadlineExceeded, format!("the query took longer than {seconds} s: ask for less"))
+            Failure::new(
+                ErrorCode::DeadlineExceeded,
+                format!("the query took longer than {seconds} s: ask for less"),
+            )
         };
         let result = timeout(limit, work).await.map_err(late)??;
         result.map_err(|error| Failure::query("expr", &error))
@@ -109,7 +124,8 @@ impl Monitor {
         page: &PageRequest,
     ) -> Result<Page<String>, Failure> {
         let series = self.matching(matchers, range).await?;
-        let names: BTreeSet<&str> = series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
+        let names: BTreeSet<&str> =
+            series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
         Ok(page.cut(names.into_iter().map(str::to_owned), Clone::clone))
     }
 
@@ -122,19 +138,28 @@ impl Monitor {
         page: &PageRequest,
     ) -> Result<Page<String>, Failure> {
         if !is_label_name(name) {
-            return Err(Failure::field("name", format!("{name:?} is no label name: use letters, digits and '_'")));
+            return Err(Failure::field(
+                "name",
+                format!("{name:?} is no label name: use letters, digits and '_'"),
+            ));
         }
         let series = self.matching(matchers, range).await?;
         let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
         Ok(page.cut(values.into_iter().map(str::to_owned), Clone::clone))
     }
 
-    async fn matching(&self, matchers: &[String], range: Option<TimeRange>) -> Result<Vec<Labels>, Failure> {
+    async fn matching(
+        &self,
+        matchers: &[String],
+        range: Option<TimeRange>,
+    ) -> Result<Vec<Labels>, Failure> {
         let range = self.whole_or(range)?;
         let selectors = parse_selectors(matchers)?;
         let store = self.parts.store.clone();
         let found = spawn_blocking(move || store.series(&selectors, range.start, range.end)).await;
-        let found = found.map_err(|error| Failure::new(ErrorCode::Internal, format!("the search panicked: {error}")))?;
+        let found = found.map_err(|error| {
+            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
+        })?;
         // By their text, which is what the page tokens compare.
         let mut series = found?;
         series.sort_by_cached_key(ToString::to_string);
@@ -143,7 +168,8 @@ impl Monitor {
 
     /// All of the past, where no range is given.
     pub(super) fn whole_or(&self, range: Option<TimeRange>) -> Result<TimeRange, Failure> {
-        let range = range.unwrap_or(TimeRange { start: Timestamp::from_millis(0), end: self.now() });
+        let range =
+            range.unwrap_or(TimeRange { start: Timestamp::from_millis(0), end: self.now() });
         check_range(range)?;
         Ok(range)
     }
@@ -152,7 +178,8 @@ impl Monitor {
 /// The matchers of each selector.
 pub(super) fn parse_selectors(selectors: &[String]) -> Result<Vec<Vec<Matcher>>, Failure> {
     let parse = |(index, text): (usize, &String)| {
-        promql::parse_selector(text).map_err(|error| Failure::query(&format!("matchers[{index}]"), &error))
+        promql::parse_selector(text)
+            .map_err(|error| Failure::query(&format!("matchers[{index}]"), &error))
     };
     selectors.iter().enumerate().map(parse).collect()
 }

@@ -6,13 +6,17 @@ use crate::{
     alert,
     error_code::ErrorCode,
     limits,
-    model::{Backtest, InvalidLabels, Page, PageRequest, Rule, RuleOrigin, Severity, is_label_name},
+    model::{
+        Backtest, InvalidLabels, Page, PageRequest, Rule, RuleOrigin, Severity, is_label_name,
+    },
     promql::{self, QueryError, Steps, Value},
     store::Change,
     time::{Timestamp, format_duration},
 };
 
-use super::{Caller, Failure, Monitor, NewRule, RuleChange, RuleView, TimeRange, queries::check_range};
+use super::{
+    Caller, Failure, Monitor, NewRule, RuleChange, RuleView, TimeRange, queries::check_range,
+};
 
 /// How far back a new rule is tried out.
 const BACKTEST_RANGE: Duration = Duration::from_secs(7 * 86_400);
@@ -23,19 +27,31 @@ const DESCRIPTION_BYTES_MAX: usize = 4096;
 
 impl Monitor {
     /// Makes a rule, and says what it would have done in the last 7 days.
-    pub async fn create_rule(&self, caller: &Caller, new: NewRule) -> Result<(RuleView, Backtest), Failure> {
+    pub async fn create_rule(
+        &self,
+        caller: &Caller,
+        new: NewRule,
+    ) -> Result<(RuleView, Backtest), Failure> {
         let rule = self.checked(new)?;
         let backtest = self.backtest(&rule.condition, rule.hold, None).await?;
         let writing = self.parts.rules.writing().await;
         if self.parts.store.rule(&rule.id).is_some() {
-            let message = format!("there is a rule {:?} already: change or delete it, or choose another name", rule.id);
-            return Err(Failure { code: ErrorCode::AlreadyExists, ..Failure::field("name", message) });
+            let message = format!(
+                "there is a rule {:?} already: change or delete it, or choose another name",
+                rule.id
+            );
+            return Err(Failure {
+                code: ErrorCode::AlreadyExists,
+                ..Failure::field("name", message)
+            });
         }
         if self.parts.store.rules().len() >= limits::RULES_MAX {
-            let message = format!("there are {} rules already: delete some first", limits::RULES_MAX);
+            let message =
+                format!("there are {} rules already: delete some first", limits::RULES_MAX);
             return Err(Failure::new(ErrorCode::ResourceExhausted, message));
         }
-        let audit = self.audit_entry(caller, "rule.create", &rule.id, (String::new(), describe(&rule)));
+        let audit =
+            self.audit_entry(caller, "rule.create", &rule.id, (String::new(), describe(&rule)));
         self.parts.store.commit(vec![Change::PutRule(rule.clone()), audit]).await?;
         drop(writing);
         Ok((self.view(rule), backtest))
@@ -47,7 +63,10 @@ impl Monitor {
         check_description(&new.description)?;
         for name in new.labels.keys() {
             if !is_label_name(name) {
-                return Err(Failure::field("labels", InvalidLabels::LabelName(name.clone()).to_string()));
+                return Err(Failure::field(
+                    "labels",
+                    InvalidLabels::LabelName(name.clone()).to_string(),
+                ));
             }
         }
         let now = self.now();
@@ -68,7 +87,12 @@ impl Monitor {
     }
 
     /// Changes a rule. Where its condition changes or it is disabled, its alerts end.
-    pub async fn update_rule(&self, caller: &Caller, id: &str, change: RuleChange) -> Result<RuleView, Failure> {
+    pub async fn update_rule(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: RuleChange,
+    ) -> Result<RuleView, Failure> {
         if let Some(condition) = &change.condition {
             check_condition(condition)?;
         }
@@ -81,7 +105,12 @@ impl Monitor {
         let ends = after.condition != before.condition || !after.enabled;
         let mut changes = if ends { self.ended(&before)? } else { Vec::new() };
         changes.push(Change::PutRule(after.clone()));
-        changes.push(self.audit_entry(caller, "rule.update", id, (describe(&before), describe(&after))));
+        changes.push(self.audit_entry(
+            caller,
+            "rule.update",
+            id,
+            (describe(&before), describe(&after)),
+        ));
         self.parts.store.commit(changes).await?;
         Ok(self.view(after))
     }
@@ -101,7 +130,8 @@ impl Monitor {
     fn ended(&self, rule: &Rule) -> Result<Vec<Change>, Failure> {
         let prior = self.parts.store.instances(&rule.id);
         let outcome = alert::step(rule, &[], &prior, self.now());
-        let outcome = outcome.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
+        let outcome =
+            outcome.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
         let instances = Change::PutInstances { rule_id: rule.id.clone(), instances: Vec::new() };
         let transitions = outcome.transitions.into_iter().map(Change::AddTransition);
         Ok(transitions.chain([instances]).collect())
@@ -109,7 +139,8 @@ impl Monitor {
 
     pub(super) fn rule(&self, id: &str) -> Result<Rule, Failure> {
         self.parts.store.rule(id).ok_or_else(|| {
-            let message = format!("there is no rule {id:?}: `balefire rules list` shows those there are");
+            let message =
+                format!("there is no rule {id:?}: `balefire rules list` shows those there are");
             Failure { code: ErrorCode::NotFound, ..Failure::field("id", message) }
         })
     }
@@ -148,9 +179,12 @@ impl Monitor {
         let tried = self.run(condition, None, move |query, snapshot, limits| {
             let answer = query.range(snapshot, steps, limits)?;
             let Value::Matrix(series) = answer.value else {
-                return Err(QueryError::Execution("a condition must be a vector or a scalar".to_owned()));
+                return Err(QueryError::Execution(
+                    "a condition must be a vector or a scalar".to_owned(),
+                ));
             };
-            let series: Vec<_> = series.into_iter().map(|data| (data.labels, data.samples)).collect();
+            let series: Vec<_> =
+                series.into_iter().map(|data| (data.labels, data.samples)).collect();
             alert::backtest(&rule, &series, (range.start, range.end), steps.step)
                 .map_err(|error| QueryError::Execution(error.to_string()))
         });
@@ -178,7 +212,8 @@ impl Monitor {
 
     /// As fine as rules are evaluated, but no more steps than a query may have.
     fn backtest_steps(&self, range: TimeRange) -> Steps {
-        let least = range.end.since(range.start) / u32::try_from(limits::QUERY_STEPS_MAX - 1).unwrap_or(u32::MAX);
+        let least = range.end.since(range.start)
+            / u32::try_from(limits::QUERY_STEPS_MAX - 1).unwrap_or(u32::MAX);
         let step = self.settings().evaluation_interval.max(least).max(Duration::from_millis(1));
         Steps { start: range.start, end: range.end, step }
     }
@@ -199,12 +234,21 @@ fn changed(rule: Rule, change: RuleChange, now: Timestamp) -> Rule {
 
 /// The id of a rule of this name: lower case, everything else than letters and digits to `_`.
 fn id_of(name: &str) -> Result<String, Failure> {
-    let id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let id: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
     if name.len() > NAME_BYTES_MAX {
-        return Err(Failure::field("name", format!("longer than {NAME_BYTES_MAX} bytes: shorten it")));
+        return Err(Failure::field(
+            "name",
+            format!("longer than {NAME_BYTES_MAX} bytes: shorten it"),
+        ));
     }
     if !id.chars().any(|c| c != '_') {
-        return Err(Failure::field("name", "must have a letter or a digit, such as \"disk almost full\""));
+        return Err(Failure::field(
+            "name",
+            "must have a letter or a digit, such as \"disk almost full\"",
+        ));
     }
     Ok(id.trim_matches('_').to_owned())
 }
@@ -217,7 +261,10 @@ fn check_description(description: &str) -> Result<(), Failure> {
     if description.len() <= DESCRIPTION_BYTES_MAX {
         return Ok(());
     }
-    Err(Failure::field("description", format!("longer than {DESCRIPTION_BYTES_MAX} bytes: shorten it")))
+    Err(Failure::field(
+        "description",
+        format!("longer than {DESCRIPTION_BYTES_MAX} bytes: shorten it"),
+    ))
 }
 
 /// A failed query, told of the field that rules have.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::{Labels, METRIC_NAME, Matcher, PageRequest, SeriesSample, is_stale},
+    model::{Labels, METRIC_NAME, Matcher, PageRequest, is_stale},
     promql::{Queryable, Selection},
     store::Snapshot,
 };
@@ -11,8 +11,13 @@ use crate::{
 use super::{Failure, Monitor, Overview, SeriesSummary, Status, TargetView, TimeRange};
 
 /// The series that tell how the host fares.
-const SYSTEM_METRICS: [&str; 5] =
-    ["system_cpu_usage", "system_memory_usage", "system_disk_usage", "node_load1", "node_filefd_allocated"];
+const SYSTEM_METRICS: [&str; 5] = [
+    "system_cpu_usage",
+    "system_memory_usage",
+    "system_disk_usage",
+    "node_load1",
+    "node_filefd_allocated",
+];
 /// Transitions in an overview at most.
 const TRANSITIONS_MAX: usize = 20;
 /// The longest range of an overview.
@@ -41,13 +46,21 @@ impl Monitor {
     }
 
     /// Host, servers and alerts at a glance; details are left out where they are not wanted.
-    pub async fn overview(&self, include_details: bool, range: Duration) -> Result<Overview, Failure> {
+    pub async fn overview(
+        &self,
+        include_details: bool,
+        range: Duration,
+    ) -> Result<Overview, Failure> {
         if range.is_zero() || range > RANGE_MAX {
-            return Err(Failure::field("range", "must be more than 0 and at most 400d, such as \"1h\""));
+            return Err(Failure::field(
+                "range",
+                "must be more than 0 and at most 400d, such as \"1h\"",
+            ));
         }
         let now = self.now();
         let within = TimeRange { start: now.minus(range), end: now };
-        let servers: Vec<TargetView> = self.all_targets().into_iter().filter(|v| v.target.check.is_mcp()).collect();
+        let servers: Vec<TargetView> =
+            self.all_targets().into_iter().filter(|v| v.target.check.is_mcp()).collect();
         let probed = || servers.iter().filter(|view| view.target.probed);
         let mut overview = Overview {
             time: now,
@@ -75,21 +88,15 @@ impl Monitor {
         // The expression only holds a place among the queries that run at once.
         self.run("0", None, move |_query, snapshot, _limits| Ok(summaries(snapshot, range))).await
     }
-
-    /// The latest samples of this host and its targets, for `/metrics`; Balefire's own come from
-    /// telemetry.
-    pub fn latest_samples(&self) -> Vec<SeriesSample> {
-        let mut samples = self.parts.collecting.host().to_vec();
-        samples.extend(self.parts.targets.samples(self.now()));
-        samples
-    }
 }
 
 fn summaries(snapshot: &Snapshot, range: TimeRange) -> Vec<SeriesSummary> {
     let select = |name: &str| {
         let matchers = vec![Matcher::equal(METRIC_NAME, name)];
         // What cannot be read is left out here; the store reports it.
-        snapshot.select(&Selection { matchers, start: range.start, end: range.end }).unwrap_or_default()
+        snapshot
+            .select(&Selection { matchers, start: range.start, end: range.end })
+            .unwrap_or_default()
     };
     let series = SYSTEM_METRICS.into_iter().flat_map(select);
     series.filter_map(|data| summary(data.labels, data.samples.iter().map(|s| s.value))).collect()
@@ -98,7 +105,8 @@ fn summaries(snapshot: &Snapshot, range: TimeRange) -> Vec<SeriesSummary> {
 fn summary(labels: Labels, values: impl Iterator<Item = f64>) -> Option<SeriesSummary> {
     let values: Vec<f64> = values.filter(|value| !is_stale(*value)).collect();
     let last = *values.last()?;
-    let (min, max) = values.iter().fold((last, last), |(min, max), value| (min.min(*value), max.max(*value)));
+    let (min, max) =
+        values.iter().fold((last, last), |(min, max), value| (min.min(*value), max.max(*value)));
     let avg = values.iter().sum::<f64>() / values.len() as f64;
     Some(SeriesSummary { labels, last, min, avg, max })
 }

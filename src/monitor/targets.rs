@@ -32,15 +32,18 @@ impl Monitor {
         let settings = self.settings();
         let found = match settings.discover_below.clone() {
             None => discover::Found::default(),
-            Some(home) => spawn_blocking(move || discover::discover(&home))
-                .await
-                .map_err(|error| Failure::new(ErrorCode::Internal, format!("discovery panicked: {error}")))?,
+            Some(home) => {
+                spawn_blocking(move || discover::discover(&home)).await.map_err(|error| {
+                    Failure::new(ErrorCode::Internal, format!("discovery panicked: {error}"))
+                })?
+            }
         };
         let adopted: BTreeSet<String> = self.parts.store.adoptions().into_iter().collect();
         let (targets, left_out) = declared(&settings.targets, found.targets, &adopted);
         self.parts.probing.left_out(left_out);
         let changes = self.parts.probing.replace(targets).await;
-        let problems = found.problems.into_iter().map(|p| (p.file.display().to_string(), p.message));
+        let problems =
+            found.problems.into_iter().map(|p| (p.file.display().to_string(), p.message));
         Ok((changes, problems.collect()))
     }
 
@@ -58,7 +61,9 @@ impl Monitor {
     pub fn target(&self, name: &str) -> Result<TargetView, Failure> {
         let found = self.parts.targets.get(name);
         found.map(|(target, status)| TargetView::new(&target, status)).ok_or_else(|| {
-            let message = format!("there is no target {name:?}: `balefire targets list` shows those there are");
+            let message = format!(
+                "there is no target {name:?}: `balefire targets list` shows those there are"
+            );
             Failure { code: ErrorCode::NotFound, ..Failure::field("name", message) }
         })
     }
@@ -91,7 +96,10 @@ impl Monitor {
         let view = self.target(name)?;
         if view.target.probed {
             let message = format!("target {name:?} is probed already");
-            return Err(Failure { code: ErrorCode::AlreadyExists, ..Failure::field("name", message) });
+            return Err(Failure {
+                code: ErrorCode::AlreadyExists,
+                ..Failure::field("name", message)
+            });
         }
         let audit = self.audit_entry(caller, "target.adopt", name, (String::new(), view.endpoint));
         self.parts.store.commit(vec![Change::PutAdoption(name.to_owned()), audit]).await?;
@@ -111,7 +119,11 @@ impl Monitor {
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
         let audit = self.audit_entry(caller, "target.forget", name, (view.endpoint, String::new()));
-        let changes = vec![Change::DeleteAdoption(name.to_owned()), Change::DeleteTarget(name.to_owned()), audit];
+        let changes = vec![
+            Change::DeleteAdoption(name.to_owned()),
+            Change::DeleteTarget(name.to_owned()),
+            audit,
+        ];
         self.parts.store.commit(changes).await?;
         self.declare_targets().await?;
         Ok(())

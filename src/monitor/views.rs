@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     model::{
-        AlertInstance, HostSummary, Labels, Rule, Severity, Target, TargetState, TargetStatus, Transition,
+        AlertInstance, HostSummary, Labels, Rule, Severity, Target, TargetState, TargetStatus,
+        Transition,
     },
     supervise::TaskReport,
     time::Timestamp,
@@ -261,4 +262,3 @@ pub struct Overview {
     /// What changed in the range, newest first, at most 20.
     pub transitions: Vec<(u64, Transition)>,
 }
-

@@ -227,7 +227,8 @@ impl<'a> Pass<'a> {
         .await
         .map_err(|error| format!("a collector panicked: {error}"))?;
         let host = Arc::new(samples);
-        *self.owner.latest.write() = Latest { host: host.clone(), summary: collectors.summary().clone() };
+        *self.owner.latest.write() =
+            Latest { host: host.clone(), summary: collectors.summary().clone() };
         self.collectors = Some(collectors);
         Ok(host)
     }

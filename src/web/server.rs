@@ -36,7 +36,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\
 /// Serves HTTP on `listener` until it is told to stop; then open requests have
 /// [`limits::HTTP_DRAIN_TIMEOUT`] to end. `hosts` says which hosts a request may name.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     hosts: Hosts,
     app: AppState,
     context: TaskContext,
