@@ -3,11 +3,9 @@
 use comfy_table::Cell;
 
 use crate::{
-    client::{
-        take,
-        wire::{to_wire, v1},
-    },
+    client::take,
     limits,
+    wire::{to_wire, v1},
 };
 
 use super::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::Cell;
 use serde::Serialize;
 
-use crate::client::{take, wire::v1};
+use crate::{client::take, wire::v1};
 
 use super::{
     error::{CliError, Verdict},

@@ -2,10 +2,7 @@
 
 use std::{io, process::ExitCode};
 
-use crate::{
-    client::{ClientError, wire::InvalidField},
-    exposition::InvalidExposition,
-};
+use crate::{client::ClientError, exposition::InvalidExposition, wire::InvalidField};
 
 /// What a command that worked found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

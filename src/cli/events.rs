@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::client::{ClientError, take, wire::v1};
+use crate::{
+    client::{ClientError, take},
+    wire::v1,
+};
 
 use super::{
     alerts,

@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use crate::client::{
-    ClientError, take,
+use crate::{
+    client::{ClientError, take},
     wire::{to_wire, v1},
 };
 

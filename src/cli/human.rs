@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{client::wire::from_wire, time::Timestamp};
+use crate::{time::Timestamp, wire::from_wire};
 
 /// An instant of an answer; `None` where it is absent.
 pub(super) fn instant(wire: Option<prost_types::Timestamp>) -> Option<Timestamp> {
@@ -117,7 +117,7 @@ mod tests {
         check(1_260, "21m ago");
         check(7_500, "2h 5m ago");
         check(-20, "in 20s");
-        assert_eq!(span(Duration::from_secs(3 * 86_400 + 4 * 3_600)), "3d 4h");
+        assert_eq!(span(Duration::from_hours(3 * 24 + 4)), "3d 4h");
     }
 
     #[test]

@@ -6,12 +6,10 @@ use comfy_table::Cell;
 use serde::Serialize;
 
 use crate::{
-    client::{
-        take,
-        wire::{to_wire, v1},
-    },
+    client::take,
     limits,
     time::{Timestamp, format_duration},
+    wire::{to_wire, v1},
 };
 
 use super::{

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    client::{
-        take,
-        wire::{to_wire, v1},
-    },
+    client::take,
     model,
+    wire::{to_wire, v1},
 };
 
 use super::{

@@ -3,7 +3,7 @@
 use comfy_table::Cell;
 use serde::Serialize;
 
-use crate::client::{take, wire::v1};
+use crate::{client::take, wire::v1};
 
 use super::{
     error::{CliError, Verdict},

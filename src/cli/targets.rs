@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use comfy_table::Cell;
 use serde::Serialize;
 
-use crate::client::{
-    take,
+use crate::{
+    client::take,
     wire::{to_wire, v1},
 };
 

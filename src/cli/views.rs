@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{client::wire::v1, time::Timestamp};
+use crate::{time::Timestamp, wire::v1};
 
 use super::human::{instant, length, word};
 

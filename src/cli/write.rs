@@ -8,12 +8,10 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    client::{
-        take,
-        wire::{to_wire, v1},
-    },
+    client::take,
     exposition,
     model::{Batch, Labels, Metadata, SeriesSample},
+    wire::{to_wire, v1},
 };
 
 use super::{
@@ -138,7 +136,7 @@ mod tests {
             let at = Timestamp::from_secs(i64::try_from(n).unwrap());
             SeriesSample::new(labels[n % 2].clone(), at, 1.0)
         };
-        let samples = (0..CHUNK + 1).map(sample).collect();
+        let samples = (0..=CHUNK).map(sample).collect();
         let known = Metadata {
             name: "a".into(),
             kind: MetricKind::Gauge,

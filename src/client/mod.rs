@@ -29,8 +29,6 @@ use crate::{
     },
 };
 
-/// The types that calls take and give, and the translations of their fields.
-pub use crate::wire;
 pub use error::{ClientError, ConnectError};
 pub use search::Search;
 
