@@ -225,7 +225,7 @@ const CHILD: &str = "BALEFIRE_TEST_CHILD";
 async fn probing_until_killed() {
     let Ok(mark) = std::env::var(CHILD) else { return };
     let _ =
-        prober().attempt("a", &Mark(mark).check("stubborn-hang"), Duration::from_secs(60)).await;
+        prober().attempt("a", &Mark(mark).check("stubborn-hang"), Duration::from_mins(1)).await;
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ const HOST_CHECKS: [HostCheck; 7] = [
 ];
 
 /// How far the wall clock may have moved against the monotonic one since the start.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
+const CLOCK_STEP_MAX: Duration = Duration::from_mins(1);
 
 impl Monitor {
     /// Checks `all`, `system` or one target now, and URLs with it.

@@ -3,7 +3,7 @@
 //! A gauge's observation is its value, a counter's its cumulative total. Observations of a histogram
 //! or a summary are added up in an [`Accumulator`], which the store keeps over restarts: a histogram
 //! counts into configured buckets, a summary into buckets so narrow that its quantiles are right to
-//! one per cent (the idea of DDSketch, Masson et al., VLDB 2019).
+//! one per cent (the idea of `DDSketch`, Masson et al., VLDB 2019).
 
 use std::collections::BTreeMap;
 

@@ -27,8 +27,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(30 * 86_400),
-            history_retention: Duration::from_secs(90 * 86_400),
+            retention: Duration::from_hours(720),
+            history_retention: Duration::from_hours(2160),
         }
     }
 }

@@ -183,13 +183,13 @@ impl Probing {
                 Event::Beat => {}
                 Event::Due => self.start_due(&mut state),
                 Event::Request(Request::Check { name, waiter }) => {
-                    self.check(&mut state, name, waiter)
+                    self.check(&mut state, name, waiter);
                 }
                 Event::Request(Request::Replaced { gone }) => {
-                    self.replaced(&mut state, &gone).await
+                    self.replaced(&mut state, &gone).await;
                 }
                 Event::Finished(name, record) => {
-                    self.finish(&mut state, name, record, &context).await
+                    self.finish(&mut state, name, record, &context).await;
                 }
             }
         }
