@@ -215,6 +215,16 @@ async fn the_dialect_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_slow_start_has_all_the_time_at_the_second_attempt() {
+    let mark = Mark::new();
+    let check = mark.check("slow-start");
+    let prober = prober();
+    let outcome = prober.attempt("a", &check, Duration::from_secs(5)).await;
+    assert_fails(&outcome, &["no answer to initialize", "no answer to server/discover"]);
+    assert_healthy(&prober.attempt("a", &check, FAIR).await, LEGACY, &LEGACY_PHASES);
+}
+
+#[tokio::test]
 async fn what_cannot_be_spawned_says_how_to_mend_it() {
     let command = vec!["no-such-program".to_owned()];
     let check = Check::McpStdio { command, env: BTreeMap::new(), cwd: None };
@@ -354,6 +364,9 @@ async fn plain_http_is_judged_by_its_status() {
     assert_fails(&outcome, &["answered HTTP 503, expected 200"]);
     let outcome = attempt(&Http::start("slow-loris").plain(""), SHORT).await;
     assert_fails(&outcome, &["no answer within 3s (during body)"]);
+    let check =
+        Check::McpHttp { url: server.url("").replace("http:", "https:"), headers: BTreeMap::new() };
+    assert_fails(&attempt(&check, PATIENT).await, &["TLS with \"127.0.0.1\" failed"]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use crate::{error_code::ErrorCode, limits, time::format_duration};
+use crate::{error_code::ErrorCode, limits};
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(super) enum Fault {
     Closed { awaiting: &'static str, noise: u64 },
     #[error(
         "no answer to {awaiting} within {}{}",
-        format_duration(*.within),
+        seconds(*.within),
         noise_note(*.noise)
     )]
     Silent { awaiting: &'static str, within: Duration, noise: u64 },
@@ -58,7 +58,7 @@ pub(super) enum Fault {
     McpStatus { method: &'static str, status: u16, preview: String },
     #[error("answered more than {} redirects of its own", super::http::REDIRECTS_MAX)]
     Redirects,
-    #[error("no answer within {} (during {during})", format_duration(*.within))]
+    #[error("no answer within {} (during {during})", seconds(*.within))]
     Timeout { during: &'static str, within: Duration },
     #[error("gRPC health: {0}")]
     GrpcHealth(String),
@@ -111,6 +111,15 @@ fn spawn_advice(source: &io::Error) -> &'static str {
     }
 }
 
+/// A time as people say it: whole seconds, or tenths.
+fn seconds(time: Duration) -> String {
+    let tenths = (time.as_millis() + 50) / 100;
+    match tenths % 10 {
+        0 => format!("{}s", tenths / 10),
+        rest => format!("{}.{rest}s", tenths / 10),
+    }
+}
+
 fn noise_note(noise: u64) -> String {
     if noise == 0 {
         return String::new();
@@ -131,4 +140,22 @@ fn list(statuses: &[u16]) -> String {
 pub(super) fn first_line(text: &str, max: usize) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded() {
+        for (millis, text) in [(9_997, "10s"), (8_597, "8.6s"), (250, "0.3s"), (60_000, "60s")] {
+            assert_eq!(seconds(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_one_short_line() {
+        assert_eq!(first_line("\n  <html>\x1b[31m\nmore", 8), "<html>[3");
+        assert_eq!(first_line("", 8), "");
+    }
 }
