@@ -89,6 +89,24 @@ impl Mark {
     }
 }
 
+/// Waits until no child of ours is dead and not reaped. The fields of `stat` after the name in
+/// parentheses are the state and the parent (proc(5)).
+async fn wait_reaped() {
+    let own = std::process::id().to_string();
+    let is_our_zombie = |stat: &String| {
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        fields.get(1) == Some(&"Z") && fields.get(2) == Some(&own.as_str())
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let processes = fs::read_dir("/proc").expect("procfs is mounted").flatten();
+        let mut stats = processes.filter_map(|p| fs::read_to_string(p.path().join("stat")).ok());
+        let Some(zombie) = stats.find(is_our_zombie) else { return };
+        assert!(Instant::now() < deadline, "not reaped: {zombie}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn prober() -> Prober {
     Prober::new(&Telemetry::new())
 }
@@ -100,6 +118,7 @@ async fn stdio(mode: &str, timeout: Duration) -> Outcome {
     let outcome = prober().attempt(mode, &mark.check(mode), timeout).await;
     assert!(began.elapsed() < timeout + SLACK, "{mode} took {:?}", began.elapsed());
     mark.wait_gone().await;
+    wait_reaped().await;
     outcome
 }
 
@@ -196,6 +215,7 @@ async fn a_dropped_attempt_leaves_nothing() {
         () = mark.wait_for(1) => {}
     }
     mark.wait_gone().await;
+    wait_reaped().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Where clients declare MCP servers; one file per client. Reads files, runs nothing.
 //!
-//! A client is a row of [`CLIENTS`]: its name, the files it has, and how they are read. What the
+//! A client is a row of `CLIENTS`: its name, the files it has, and how they are read. What the
 //! clients share is in `declaration` (one server's entry) and `placeholder` (`${VAR}`). Whether a
 //! server is ever started is not decided here: those that would have to be spawned are found with
 //! `probed` false, and somebody adopts them.

@@ -50,7 +50,7 @@ pub(super) enum Fault {
     Tls { host: String, source: io::Error },
     #[error("no trusted certificates on this system, so https cannot be checked: {0}")]
     NoRoots(String),
-    #[error("HTTP exchange failed: {0}")]
+    #[error("HTTP exchange failed: {}", chain(.0))]
     Exchange(#[from] hyper::Error),
     #[error("answered HTTP {status}, expected {}", list(.expected))]
     Status { status: u16, expected: Vec<u16> },
@@ -129,6 +129,12 @@ fn noise_note(noise: u64) -> String {
 
 fn preview_note(preview: &str) -> String {
     if preview.is_empty() { String::new() } else { format!(": {preview}") }
+}
+
+/// An error with what is behind it: hyper keeps the reason there.
+fn chain(error: &hyper::Error) -> String {
+    let sources = std::iter::successors(std::error::Error::source(error), |e| e.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 fn list(statuses: &[u16]) -> String {

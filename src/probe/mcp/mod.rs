@@ -4,6 +4,7 @@
 //! it but a plain yes, `initialize` is tried next, over stdio on a *new* process. Only when both eras
 //! have failed is there a verdict. A dialect once learned is tried first. Start with [`check`].
 
+mod answer;
 mod conversation;
 mod era;
 mod pipe;
