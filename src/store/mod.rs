@@ -26,10 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            retention: Duration::from_hours(720),
-            history_retention: Duration::from_hours(2160),
-        }
+        Self { retention: Duration::from_hours(720), history_retention: Duration::from_hours(2160) }
     }
 }
 
