@@ -116,7 +116,7 @@ impl Monitor {
         }
         checks.push(self.check_clock());
         let components = self.parts.supervisor.reports();
-        checks.extend(components.into_iter().map(|report| self.of_component(report)));
+        checks.extend(components.iter().map(|report| self.of_component(report)));
         Ok(checks)
     }
 
@@ -158,7 +158,7 @@ impl Monitor {
         }
     }
 
-    fn of_component(&self, report: TaskReport) -> HealthCheck {
+    fn of_component(&self, report: &TaskReport) -> HealthCheck {
         HealthCheck {
             name: format!("balefire {}", report.name),
             endpoint: String::new(),
