@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::{
     client::take,
     model,
@@ -11,6 +13,7 @@ use crate::{
 use super::{
     args::{Labels, Series},
     error::{CliError, Verdict},
+    output,
     session::{Session, note_more, pages},
 };
 
@@ -31,7 +34,7 @@ pub(super) async fn series(session: &Session, args: Series) -> Result<Verdict, C
     let (series, more) = pages(args.limit, fetch).await?;
     let series: Vec<BTreeMap<String, String>> =
         series.into_iter().map(|series| series.labels.into_iter().collect()).collect();
-    session.show(&series, |series, _| lines(series.iter().map(name), "no series"))?;
+    show(session, &series, name)?;
     note_more(more, args.limit);
     Ok(Verdict::Fine)
 }
@@ -42,7 +45,7 @@ pub(super) async fn labels(session: &Session, args: Labels) -> Result<Verdict, C
         Some(name) => values(session, &args, name).await?,
         None => names(session, &args).await?,
     };
-    session.show(&texts, |texts, _| lines(texts.iter().cloned(), "none"))?;
+    show(session, &texts, String::clone)?;
     note_more(more, limit);
     Ok(Verdict::Fine)
 }
@@ -91,8 +94,15 @@ fn name(labels: &BTreeMap<String, String>) -> String {
     model::Labels::from_sorted(&pairs).to_string()
 }
 
-/// A text on each line: what `grep` and `sort` like.
-fn lines(texts: impl Iterator<Item = String>, empty: &str) -> String {
-    let texts: Vec<String> = texts.collect();
-    if texts.is_empty() { empty.to_owned() } else { texts.join("\n") }
+/// A text on each line: what `grep` and `sort` like. That there is none is no line of it.
+fn show<T: Serialize>(
+    session: &Session,
+    items: &Vec<T>,
+    line: impl Fn(&T) -> String,
+) -> Result<(), CliError> {
+    if items.is_empty() && !session.is_json() {
+        output::note("nothing matches");
+        return Ok(());
+    }
+    session.show(items, |items, _| items.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

@@ -96,7 +96,7 @@ fn render_shown(shown: &Shown, style: &Style) -> String {
         ("state", style.state(&target.state)),
         ("since", text(&since)),
         ("checked", style.age(target.checked_at)),
-        ("latency", latency(target.latency_seconds)),
+        ("latency", Cell::new(latency(target.latency_seconds).content())),
         ("error", text(&target.error)),
         ("endpoint", text(&target.endpoint)),
         ("transport", text(&target.transport)),

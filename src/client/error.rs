@@ -89,7 +89,9 @@ impl ClientError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::NotRunning { .. } | Self::PermissionDenied { .. } => true,
-            Self::Refused { code, .. } => *code == Code::Unavailable,
+            Self::Refused { code, .. } => {
+                matches!(code, Code::Unavailable | Code::PermissionDenied)
+            }
         }
     }
 }
