@@ -231,12 +231,12 @@ impl<'a> Evaluator<'a> {
         check_slots(series, grid.count, self.limits)
     }
 
-    pub(super) fn warn(&mut self, text: String) {
-        note(&mut self.warnings, text);
+    pub(super) fn warn(&mut self, text: &str) {
+        note(&mut self.warnings, format!("PromQL warning: {text}"));
     }
 
-    pub(super) fn inform(&mut self, text: String) {
-        note(&mut self.infos, text);
+    pub(super) fn inform(&mut self, text: &str) {
+        note(&mut self.infos, format!("PromQL info: {text}"));
     }
 }
 

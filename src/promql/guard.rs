@@ -93,13 +93,11 @@ impl Guard<'_> {
         // At least one character, or the scan would stand still.
         let len = rest.find(ends).unwrap_or(rest.len()).max(1);
         let word = &rest[..len];
-        let fits = match word.parse::<f64>() {
-            Ok(seconds) => (0.0..=SECONDS_MAX).contains(&seconds),
-            Err(_) => {
-                let mut numbers = word.split(|c: char| !c.is_ascii_digit());
-                numbers.all(|digits| digits.is_empty() || digits.parse::<u32>().is_ok())
-            }
-        };
+        let numbers = || word.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+        let fits = word.parse::<f64>().map_or_else(
+            |_| numbers().all(|digits| digits.parse::<u32>().is_ok()),
+            |seconds| (0.0..=SECONDS_MAX).contains(&seconds),
+        );
         if fits { Ok(start + len) } else { Err(self.error(start, "duration out of range")) }
     }
 

@@ -354,18 +354,20 @@ fn slide(
     call.evaluator.check_slots(windows.series.len(), grid)?;
     let mut columns = Vec::with_capacity(windows.series.len());
     for series in &windows.series {
-        call.evaluator.check_cancelled()?;
         let mut cursor = Cursor::default();
         let slot = |(step, end): (usize, &i64)| {
+            // A window may be long enough that one series takes seconds.
+            call.evaluator.check_cancelled()?;
             let (start, end) = (end.saturating_sub(windows.range), *end);
             let samples = cursor.window(&series.samples, start, end);
             if samples.is_empty() {
-                return absent();
+                return Ok(absent());
             }
             let (now, parameter) = (grid.time(step), parameter(step));
-            (body.apply)(&Window { samples, start, end, now, parameter }).unwrap_or_else(absent)
+            let window = Window { samples, start, end, now, parameter };
+            Ok((body.apply)(&window).unwrap_or_else(absent))
         };
-        let values = windows.ends.iter().enumerate().map(slot).collect();
+        let values = windows.ends.iter().enumerate().map(slot).collect::<Result<_>>()?;
         let mut column = Column { labels: series.labels.clone(), values };
         if !body.keeps_name {
             column.drop_name();
@@ -381,7 +383,7 @@ fn inform_about_gauges(call: &mut Call<'_, '_>, function: &str, windows: &Window
     for series in &windows.series {
         let metric = series.labels.metric();
         if !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
-            call.evaluator.inform(format!(
+            call.evaluator.inform(&format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
                  {metric:?} in {function}()"
             ));
