@@ -112,8 +112,8 @@ fn reduce(op: Aggregation, values: &[f64]) -> f64 {
     match op {
         Aggregation::Sum => numbers::sum(values.iter().copied()),
         Aggregation::Avg => numbers::mean(values),
-        Aggregation::Min => numbers::least(values),
-        Aggregation::Max => numbers::greatest(values),
+        Aggregation::Min => numbers::least(values.iter().copied()),
+        Aggregation::Max => numbers::greatest(values.iter().copied()),
         Aggregation::Count => values.len() as f64,
         Aggregation::Group => 1.0,
         Aggregation::Stdvar => numbers::variance(values),

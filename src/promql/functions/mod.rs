@@ -75,8 +75,12 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn values(&self) -> Vec<f64> {
-        self.samples.iter().map(|sample| sample.value).collect()
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.samples.iter().map(|sample| sample.value)
+    }
+
+    fn to_vec(&self) -> Vec<f64> {
+        self.values().collect()
     }
 }
 
