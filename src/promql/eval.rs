@@ -85,9 +85,10 @@ fn grid(steps: Steps, limits: &Limits) -> Result<Grid> {
     if end < start {
         return Err(QueryError::Execution("the end of the range lies before its start".into()));
     }
-    let count = usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX);
-    check_slots(1, count.saturating_add(1), limits)?;
-    Ok(Grid { start, step, count: count + 1 })
+    let further = usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX);
+    let count = further.saturating_add(1);
+    check_slots(1, count, limits)?;
+    Ok(Grid { start, step, count })
 }
 
 /// Fails where columns would need more room than a query may have.

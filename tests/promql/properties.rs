@@ -195,6 +195,22 @@ fn a_cancelled_query_ends() {
 }
 
 #[test]
+fn a_range_must_be_one() {
+    let range = |start, end, step| {
+        let steps = Steps {
+            start: Timestamp::from_secs(start),
+            end: Timestamp::from_secs(end),
+            step: Duration::from_millis(step),
+        };
+        promql::parse("1").unwrap().range(&*MEMORY, steps, &Limits::default())
+    };
+    assert!(matches!(range(0, 60, 0), Err(QueryError::Execution(_))));
+    assert!(matches!(range(60, 0, 1), Err(QueryError::Execution(_))));
+    assert!(matches!(range(0, i64::MAX / 1000, 1), Err(QueryError::TooMuch(_))));
+    assert!(range(60, 60, 1).is_ok());
+}
+
+#[test]
 fn times_at_the_ends_of_the_world_do_not_overflow() {
     for expr in [
         "g",

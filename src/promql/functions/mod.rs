@@ -160,18 +160,21 @@ impl Function {
         Self { name, help, parameters, required, repeats: false, returns, body }
     }
 
-    /// For functions that make sense on counters only.
-    const fn counter(
-        name: &'static str,
-        help: &'static str,
-        apply: fn(&Window<'_>) -> Option<f64>,
-    ) -> Self {
-        let body = Body::Window(WindowBody { apply, keeps_name: false, wants_counter: true });
-        Self { body, ..Self::window(name, help, &[M], apply) }
+    /// For range functions that make sense on counters only.
+    const fn of_counters(self) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { wants_counter: true, ..body }),
+            body => body,
+        };
+        Self { body, ..self }
     }
 
-    const fn naming(self, apply: fn(&Window<'_>) -> Option<f64>) -> Self {
-        let body = Body::Window(WindowBody { apply, keeps_name: true, wants_counter: false });
+    /// For range functions whose result is still the same metric.
+    const fn keeping_name(self) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { keeps_name: true, ..body }),
+            body => body,
+        };
         Self { body, ..self }
     }
 
@@ -231,7 +234,7 @@ pub static FUNCTIONS: &[Function] = &[
     ),
     Function::whole("hour", "0 to 23, UTC", (&[V], 0), date::hour),
     Function::window("idelta", "difference of the last two samples", &[M], counters::idelta),
-    Function::counter("increase", "increase of a counter over the window", counters::increase),
+    Function::window("increase", "increase of a counter", &[M], counters::increase).of_counters(),
     Function::window("irate", "rate between the last two samples", &[M], counters::irate),
     Function::whole("label_join", "labels joined into one", (&[V, T, T, T], 3), labels::join)
         .repeating(),
@@ -242,7 +245,7 @@ pub static FUNCTIONS: &[Function] = &[
         labels::replace,
     ),
     Function::window("last_over_time", "newest sample of the window", &[M], over_time::last)
-        .naming(over_time::last),
+        .keeping_name(),
     Function::map("ln", "natural logarithm", f64::ln),
     Function::map("log10", "decimal logarithm", f64::log10),
     Function::map("log2", "binary logarithm", f64::log2),
@@ -270,7 +273,8 @@ pub static FUNCTIONS: &[Function] = &[
         over_time::quantile,
     ),
     Function::map("rad", "degrees to radians", f64::to_radians),
-    Function::counter("rate", "increase of a counter per second", counters::rate),
+    Function::window("rate", "increase of a counter per second", &[M], counters::rate)
+        .of_counters(),
     Function::window("resets", "how often a counter was reset", &[M], over_time::resets),
     Function::map_with("round", "rounded to a multiple", (&[V, S], 1), math::round),
     Function::whole("scalar", "the value of the only series", (&[V], 1), vectors::scalar)
