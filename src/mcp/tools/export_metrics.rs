@@ -10,7 +10,6 @@ use crate::{
         answer::Answer,
         convert::to_wire,
         error::ToolError,
-        near,
         range::{Range, Time},
         translate,
     },
@@ -124,9 +123,7 @@ async fn check_known(context: &Context, wanted: &[String]) -> Result<(), ToolErr
     let Some((i, name)) = wanted.iter().enumerate().find(is_unknown) else {
         return Ok(());
     };
-    let near = near::hint(name, known.iter().map(String::as_str));
-    let problem = format!("no metric is named {name:?}{near}");
-    Err(ToolError::argument(format!("metric_names[{i}]"), problem))
+    Err(names::unknown(&format!("metric_names[{i}]"), name, &known))
 }
 
 /// The command line that exports the same, whole.

@@ -12,7 +12,6 @@ use crate::{
         answer::Answer,
         convert::{Number, duration_to_wire, to_wire},
         error::ToolError,
-        near,
         range::{self, Range, Time},
         translate::{self, Aggregation, Question},
     },
@@ -238,9 +237,7 @@ async fn known(context: &Context, question: &Question) -> Result<Known, ToolErro
         );
         return Err(ToolError::argument("metric_name", problem));
     }
-    let near = near::hint(wanted, names.iter().map(String::as_str));
-    let problem = format!("no metric is named {wanted:?}{near}");
-    Err(ToolError::argument("metric_name", problem))
+    Err(names::unknown("metric_name", wanted, &names))
 }
 
 /// What the daemon found.
@@ -262,7 +259,10 @@ async fn evaluate(
         When::Over { .. } => over(context, promql, when).await,
     };
     found.map_err(|error| match error {
-        ClientError::Refused { .. } => ToolError::argument(field, error.to_string()),
+        ClientError::Refused { .. } => {
+            let text = error.to_string();
+            ToolError::argument(field, text.strip_prefix("expr: ").unwrap_or(&text))
+        }
         error => error.into(),
     })
 }
@@ -350,7 +350,8 @@ fn answer(input: Input, when: &When, promql: String, found: Found) -> Answer<Out
         warnings: found.warnings,
         cut: None,
     };
-    let mut answer = Answer::of(output, &["results"], advice).larger_if(input.limit.is_some());
+    let mut answer =
+        Answer::of(output, &["results", "warnings"], advice).larger_if(input.limit.is_some());
     answer.left_out = left_out;
     answer
 }
