@@ -5,6 +5,7 @@
 
 mod collect_metrics;
 mod create_alert;
+mod evaluation;
 mod export_metrics;
 mod get_server_status;
 mod health_check;
