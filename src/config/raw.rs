@@ -46,8 +46,8 @@ pub(super) struct Node {
     pub(super) origin: Origin,
 }
 
-/// A value as TOML has them, and the text of an environment variable or a flag, which has no type of
-/// its own: it is read as whatever its key asks for.
+/// A value as TOML has them, or the text of an environment variable or a flag, which has no type
+/// of its own and is read as whatever its key asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     String(String),
@@ -118,7 +118,7 @@ impl Source<'_> {
         match value {
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                // Too large for TOML's own range; as a float it fails each key's check in its place.
+                // Beyond TOML's own range: as a float it fails the check of its key.
                 .map_or(Value::Float(f64::INFINITY), Value::Integer),
             DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(value) => Value::Boolean(value),

@@ -420,6 +420,78 @@ fn attempts_must_fit_into_the_interval() {
 }
 
 #[test]
+fn an_mcp_server_is_spawned_or_called_not_both() {
+    check(
+        "[[targets]]\nname = \"a\"\nkind = \"mcp\"\ncommand = [\"x\"]\nurl = \"http://h/\"\nretries = true",
+        &[
+            "balefire.toml:1: targets[0]: an MCP server has both command and url; write command = \
+             [\"program\", \"argument\"] for one that is spawned, or url = \"http://…\" for one that runs",
+            "balefire.toml:6: targets[0].retries: is true or false; write a whole number",
+        ],
+    );
+    let command = |line: &str, message: &str| {
+        check(
+            &format!("[[targets]]\nname = \"a\"\nkind = \"mcp\"\n{line}\n"),
+            &[&format!("balefire.toml:4: targets[0].{message}")],
+        );
+    };
+    command("command = \"x\"", "command: is a text; write a list in [ ]");
+    command("command = []", "command: names no program; write [\"program\", …]");
+    command("command = [\"\"]", "command: names no program; write [\"program\", …]");
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_told() {
+    let home = Home::new(
+        "[[targets]]\nname = \"a\"\nkind = \"mcp\"\nurl = \"http://h/\"\n\
+         bearer_token_file = \"empty\"\nheaders = { authorization = \"Basic x\" }\n\
+         [[targets]]\nname = \"b\"\nkind = \"mcp\"\ncommand = [\"x\"]\n\
+         env_files = { KEY = \"missing\" }\nenv = { \"A=B\" = \"x\" }\n",
+    );
+    let home = home.with_file("empty", "\n");
+    let folder = home.dir.path().join(".config/balefire").display().to_string();
+    let home = home.with_env("CREDENTIALS_DIRECTORY", &folder);
+    assert_eq!(
+        home.problems(),
+        [
+            "balefire.toml:5: targets[0].bearer_token_file: headers have an Authorization already; \
+             remove one of the two",
+            "balefire.toml:5: targets[0].bearer_token_file: empty is empty; write the secret into it",
+            "balefire.toml:11: targets[1].env_files: KEY: cannot read missing: No such file or \
+             directory (os error 2)",
+            "balefire.toml:12: targets[1].env: \"A=B\" cannot be the name of an environment variable",
+        ]
+    );
+}
+
+#[test]
+fn variables_reach_into_lists() {
+    let target = "[[targets]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://h/\"\n";
+    let home = Home::new(target)
+        .with_env("BALEFIRE__TARGETS__0__URL", "http://other/")
+        .with_env("BALEFIRE__TARGETS__0__EXPECTED_STATUS", "204")
+        .with_env("BALEFIRE__TARGETS__0__HEADERS__X_TEAM", "ops");
+    let config = home.load().unwrap();
+    let Check::Http { url, headers, expected_status } = &config.probing.targets[0].check else {
+        panic!()
+    };
+    assert_eq!((url.as_str(), expected_status.as_slice()), ("http://other/", &[204][..]));
+    assert_eq!(headers["x-team"].reveal(), "ops");
+
+    let home = Home::new(target)
+        .with_env("BALEFIRE__TARGETS__7__URL", "x")
+        .with_env("BALEFIRE__TARGETS__0__URL__X", "x");
+    assert_eq!(
+        home.problems(),
+        [
+            "environment variable BALEFIRE__TARGETS__0__URL__X: targets.0.url.x: \"url\" is no table",
+            "environment variable BALEFIRE__TARGETS__7__URL: targets.7.url: \"targets\" has 1 \
+             entries, counted from 0, and no \"7\"",
+        ]
+    );
+}
+
+#[test]
 fn secrets_come_from_files_credentials_and_the_environment() {
     let target = "[[targets]]\nname = \"a\"\nkind = \"mcp\"\n";
     let home = Home::new(&format!(
@@ -577,6 +649,8 @@ fn a_deep_tree_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Texts made of what configurations are made of find more than arbitrary ones.
     #[test]
     fn no_text_makes_it_panic(words in proptest::collection::vec(
