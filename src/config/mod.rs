@@ -21,6 +21,7 @@ mod surroundings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use crate::pipeline::collecting::Options as CollectOptions;
 pub use print::print_config;
 pub use problem::{Problem, Problems};
 pub use raw::Origin;
@@ -109,15 +110,6 @@ pub struct HttpOptions {
     /// Whether somebody asked for just that address: then a taken port is an error; else another
     /// one is used.
     pub explicit: bool,
-}
-
-/// `[collect]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectOptions {
-    /// From one pass to the next.
-    pub interval: Duration,
-    /// Names of the collectors that run, from the table in `collect`.
-    pub collectors: Vec<&'static str>,
 }
 
 /// `[probe]`, `[[targets]]`, `[discovery]`

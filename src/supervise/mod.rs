@@ -101,6 +101,18 @@ pub enum TaskState {
     Stopped,
 }
 
+impl TaskState {
+    /// The word: `running`, `late`, `restarting`, `stopped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Late => "late",
+            Self::Restarting => "restarting",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// A task and how it fares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskReport {

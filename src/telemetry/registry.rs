@@ -42,7 +42,7 @@ impl Telemetry {
         self.register(IntGauge::new(name, help))
     }
 
-    /// A gauge of whole numbers with labels.
+    /// A gauge of whole numbers, with labels.
     pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }

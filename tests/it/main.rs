@@ -1,0 +1,12 @@
+//! End to end: the real programs, in a folder of their own, driven as users and systemd drive them.
+//!
+//! Start reading at [`fixture::Daemon`]. Nothing here sleeps for a guess: tests wait for facts, with a
+//! deadline.
+
+mod alerts;
+mod bad_input;
+mod crash;
+mod fixture;
+mod http;
+mod life;
+mod targets;
