@@ -81,10 +81,11 @@ impl Value {
 pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Table, Vec<Problem>) {
     let source = Source { file, line_starts: line_starts(text) };
     let (table, errors) = DeTable::parse_recoverable(text);
-    let problem = |error: &toml::de::Error| Problem {
-        origin: source.origin(error.span().map_or(0, |span| span.start)),
-        key: String::new(),
-        message: format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+    let problem = |error: &toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let what = error.message().replace('\n', ", ");
+        let message = format!("this is not TOML: {what}{}", source.beginning(text, at));
+        Problem { origin: source.origin(at), key: String::new(), message }
     };
     (source.table(table.into_inner()), errors.iter().map(problem).collect())
 }
@@ -103,6 +104,18 @@ impl Source<'_> {
     fn origin(&self, byte: usize) -> Origin {
         let line = self.line_starts.partition_point(|start| *start <= byte);
         Origin::File { file: Arc::clone(self.file), line }
+    }
+
+    /// The key or the header in the line of `byte`, to be found by; never the value, which may be a
+    /// secret.
+    fn beginning(&self, text: &str, byte: usize) -> String {
+        let number = self.line_starts.partition_point(|start| *start <= byte);
+        let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
+        match line.split_once('=') {
+            Some((key, _)) => format!(", in `{} = …`", key.trim()),
+            None if line.starts_with('[') => format!(", in `{line}`"),
+            None => String::new(),
+        }
     }
 
     fn table(&self, table: DeTable<'_>) -> Table {
