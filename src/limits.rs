@@ -14,7 +14,7 @@ pub const SERIES_MAX: usize = 1_000_000;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
-pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
+pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_mins(10);
 /// Series of one collector in one pass: a host with 400 CPUs fits.
 pub const COLLECTOR_SERIES_MAX: usize = 4096;
 /// Batches waiting for the write-ahead log.
@@ -33,11 +33,11 @@ pub const QUERY_SAMPLES_MAX: usize = 50_000_000;
 /// Most series one query may touch.
 pub const QUERY_SERIES_MAX: usize = 200_000;
 /// How long one query may take.
-pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const QUERY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Queries evaluated at once; more wait their turn.
 pub const QUERIES_CONCURRENT_MAX: usize = 4;
 /// How far back an instant selector looks for a sample, as in Prometheus.
-pub const QUERY_LOOKBACK: Duration = Duration::from_secs(5 * 60);
+pub const QUERY_LOOKBACK: Duration = Duration::from_mins(5);
 
 /// Largest gRPC message in.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

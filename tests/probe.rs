@@ -3,8 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -14,10 +15,16 @@ use std::{
 use balefire::{
     limits,
     model::{Check, ProbeAnswer, ProbeFailure, Secret},
-    probe::Prober,
+    probe::{OwnDoors, Prober},
     telemetry::Telemetry,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::UnixListener,
+    time::{Instant, sleep},
+};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
 
 const FAULT_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/fault_server.py");
 /// Enough for a server that answers, on a machine that is busy with other tests.
@@ -55,7 +62,8 @@ impl Mark {
             let environ = fs::read(process.join("environ")).unwrap_or_default();
             environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
         };
-        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let processes =
+            fs::read_dir("/proc").expect("procfs is mounted").flatten().map(|entry| entry.path());
         processes.filter(marked).collect()
     }
 
@@ -81,6 +89,24 @@ impl Mark {
     }
 }
 
+/// Waits until no child of ours is dead and not reaped. The fields of `stat` after the name in
+/// parentheses are the state and the parent (proc(5)).
+async fn wait_reaped() {
+    let own = std::process::id().to_string();
+    let is_our_zombie = |stat: &String| {
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+        fields.get(1) == Some(&"Z") && fields.get(2) == Some(&own.as_str())
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let processes = fs::read_dir("/proc").expect("procfs is mounted").flatten();
+        let mut stats = processes.filter_map(|p| fs::read_to_string(p.path().join("stat")).ok());
+        let Some(zombie) = stats.find(is_our_zombie) else { return };
+        assert!(Instant::now() < deadline, "not reaped: {zombie}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn prober() -> Prober {
     Prober::new(&Telemetry::new())
 }
@@ -92,6 +118,7 @@ async fn stdio(mode: &str, timeout: Duration) -> Outcome {
     let outcome = prober().attempt(mode, &mark.check(mode), timeout).await;
     assert!(began.elapsed() < timeout + SLACK, "{mode} took {:?}", began.elapsed());
     mark.wait_gone().await;
+    wait_reaped().await;
     outcome
 }
 
@@ -188,6 +215,7 @@ async fn a_dropped_attempt_leaves_nothing() {
         () = mark.wait_for(1) => {}
     }
     mark.wait_gone().await;
+    wait_reaped().await;
 }
 
 #[tokio::test]
@@ -204,6 +232,16 @@ async fn the_dialect_is_remembered() {
     // A server that turned modern is understood at once all the same.
     let answer = prober.attempt("a", &mark.check("modern"), FAIR).await.unwrap();
     assert_eq!(answer.protocol_version, "2026-07-28");
+}
+
+#[tokio::test]
+async fn a_slow_start_has_all_the_time_at_the_second_attempt() {
+    let mark = Mark::new();
+    let check = mark.check("slow-start");
+    let prober = prober();
+    let outcome = prober.attempt("a", &check, Duration::from_secs(5)).await;
+    assert_fails(&outcome, &["no answer to initialize", "no answer to server/discover"]);
+    assert_healthy(&prober.attempt("a", &check, FAIR).await, LEGACY, &LEGACY_PHASES);
 }
 
 #[tokio::test]
@@ -224,8 +262,7 @@ const CHILD: &str = "BALEFIRE_TEST_CHILD";
 #[tokio::test]
 async fn probing_until_killed() {
     let Ok(mark) = std::env::var(CHILD) else { return };
-    let _ =
-        prober().attempt("a", &Mark(mark).check("stubborn-hang"), Duration::from_secs(60)).await;
+    let _ = prober().attempt("a", &Mark(mark).check("stubborn-hang"), Duration::from_mins(1)).await;
 }
 
 #[tokio::test]
@@ -253,10 +290,11 @@ impl Http {
             .args([FAULT_SERVER, "http", mode])
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("python3 is installed");
+        let stdout = child.stdout.take().expect("it was asked for as a pipe");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child, line.trim().parse().unwrap())
+        BufReader::new(stdout).read_line(&mut line).expect("it says its port");
+        Self(child, line.trim().parse().expect("a port is a number"))
     }
 
     fn url(&self, path: &str) -> String {
@@ -346,6 +384,9 @@ async fn plain_http_is_judged_by_its_status() {
     assert_fails(&outcome, &["answered HTTP 503, expected 200"]);
     let outcome = attempt(&Http::start("slow-loris").plain(""), SHORT).await;
     assert_fails(&outcome, &["no answer within 3s (during body)"]);
+    let check =
+        Check::McpHttp { url: server.url("").replace("http:", "https:"), headers: BTreeMap::new() };
+    assert_fails(&attempt(&check, PATIENT).await, &["TLS with \"127.0.0.1\" failed"]);
 }
 
 #[tokio::test]
@@ -360,4 +401,64 @@ async fn ports_are_open_or_not() {
     assert_fails(&attempt(&check, PATIENT).await, &[&reason, "refused"]);
     let check = Check::Tcp { address: "nowhere.invalid:80".to_owned() };
     assert_fails(&attempt(&check, PATIENT).await, &["resolving \"nowhere.invalid\" failed"]);
+}
+
+/// Runs `test` while a gRPC health service says `status` on a socket, beside a shim in `mode`.
+async fn with_doors(status: ServingStatus, mode: &str, test: impl AsyncFnOnce(OwnDoors)) {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let socket = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).expect("the socket is free");
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", status).await;
+    let server = Server::builder()
+        .add_service(health)
+        .serve_with_incoming(UnixListenerStream::new(listener));
+    let shim = directory.path().join("shim");
+    fs::write(&shim, format!("#!/bin/sh\nexec python3 {FAULT_SERVER} stdio {mode}\n"))
+        .and_then(|()| fs::set_permissions(&shim, Permissions::from_mode(0o755)))
+        .expect("the directory is ours");
+    let http = Http::start("ready");
+    let base = http.url("").trim_end_matches('/').to_owned();
+    tokio::select! {
+        ended = server => panic!("the health service ended: {ended:?}"),
+        () = test(OwnDoors { socket, http: Some(base), shim: Some(shim) }) => {}
+    }
+}
+
+async fn knock(doors: OwnDoors) -> Outcome {
+    let prober = prober();
+    prober.set_own_doors(doors);
+    prober.attempt("balefire", &Check::Balefire, PATIENT).await
+}
+
+#[tokio::test]
+async fn balefire_knocks_at_its_own_doors() {
+    with_doors(ServingStatus::Serving, "legacy", async |doors| {
+        let answer = knock(doors.clone()).await.unwrap();
+        let phases: Vec<_> = answer.phases.iter().map(|phase| phase.name).collect();
+        assert_eq!(phases, ["grpc", "ready", "shim"]);
+        assert_eq!(answer.tool_count, Some(2));
+        let only_socket = OwnDoors { http: None, shim: None, ..doors.clone() };
+        assert_eq!(knock(only_socket).await.unwrap().phases.len(), 1);
+        let no_http = OwnDoors { http: Some("http://127.0.0.1:1".to_owned()), ..doors };
+        assert_fails(&knock(no_http).await, &["connecting to 127.0.0.1:1 failed"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn balefire_says_which_of_its_doors_is_shut() {
+    assert_fails(&prober().attempt("balefire", &Check::Balefire, SHORT).await, &["not known yet"]);
+    with_doors(ServingStatus::NotServing, "legacy", async |doors| {
+        let outcome = knock(doors).await;
+        assert_fails(&outcome, &["gRPC health: serving status is 2 instead of SERVING"]);
+    })
+    .await;
+    with_doors(ServingStatus::Serving, "stderr-exit", async |doors| {
+        let outcome = knock(doors.clone()).await;
+        assert_fails(&outcome, &["exited with status 1 before it answered initialize"]);
+        let gone = OwnDoors { socket: "/no/such.sock".into(), ..doors };
+        assert_fails(&knock(gone).await, &["gRPC health: connecting to /no/such.sock"]);
+    })
+    .await;
 }

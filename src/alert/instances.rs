@@ -431,10 +431,10 @@ mod tests {
         let short = (series().with("room", "hall"), vec![sample(5)]);
         let span = (Timestamp::from_secs(0), Timestamp::from_secs(540));
         let report =
-            crate::alert::backtest(&rule(120, 0), &[long, short], span, Duration::from_secs(60));
+            crate::alert::backtest(&rule(120, 0), &[long, short], span, Duration::from_mins(1));
         let report = report.unwrap();
         assert_eq!((report.firing_count, report.series_count), (2, 1));
-        assert_eq!(report.firing_time, Duration::from_secs(120 + 60));
+        assert_eq!(report.firing_time, Duration::from_mins(3));
         assert_eq!(report.first_firing, Some(Timestamp::from_secs(180)));
         assert_eq!(report.last_firing, Some(Timestamp::from_secs(480)));
     }

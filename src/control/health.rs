@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn the_descriptors_hold_what_they_import() {
         let files = prost_types::FileDescriptorSet::decode(wire::DESCRIPTORS).unwrap();
-        let names: Vec<&str> = files.file.iter().map(|file| file.name()).collect();
+        let names: Vec<&str> =
+            files.file.iter().map(prost_types::FileDescriptorProto::name).collect();
         for import in files.file.iter().flat_map(|file| &file.dependency) {
             assert!(names.contains(&import.as_str()), "{import}");
         }

@@ -11,7 +11,7 @@ use crate::config::Overrides;
 #[command(name = "balefired", version, about, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// The configuration file [default: /etc/balefire/balefire.toml for the service,
-    /// $XDG_CONFIG_HOME/balefire/balefire.toml for a user; none is needed]
+    /// $`XDG_CONFIG_HOME/balefire/balefire.toml` for a user; none is needed]
     #[arg(long, value_name = "FILE", env = "BALEFIRE_CONFIG")]
     config: Option<PathBuf>,
     /// Where the history is kept

@@ -198,7 +198,7 @@ impl Running {
         let result = reload::reload(self).await;
         match &result {
             Ok(changes) => {
-                info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "))
+                info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "));
             }
             Err(failure) => error!("configuration not reloaded, the old one stays: {failure}"),
         }

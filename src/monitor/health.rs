@@ -55,7 +55,7 @@ const HOST_CHECKS: [HostCheck; 7] = [
 ];
 
 /// How far the wall clock may have moved against the monotonic one since the start.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(60);
+const CLOCK_STEP_MAX: Duration = Duration::from_mins(1);
 
 impl Monitor {
     /// Checks `all`, `system` or one target now, and URLs with it.
@@ -116,7 +116,7 @@ impl Monitor {
         }
         checks.push(self.check_clock());
         let components = self.parts.supervisor.reports();
-        checks.extend(components.into_iter().map(|report| self.of_component(report)));
+        checks.extend(components.iter().map(|report| self.of_component(report)));
         Ok(checks)
     }
 
@@ -158,7 +158,7 @@ impl Monitor {
         }
     }
 
-    fn of_component(&self, report: TaskReport) -> HealthCheck {
+    fn of_component(&self, report: &TaskReport) -> HealthCheck {
         HealthCheck {
             name: format!("balefire {}", report.name),
             endpoint: String::new(),

@@ -61,7 +61,8 @@ impl Monitor {
         let _adding = self.observing.lock().await;
         let observed =
             observe(observations, source.name(), &bounds, &Remembered(&self.parts.store), now);
-        let Observed { batch, accumulators } = observed.map_err(invalid_observations)?;
+        let Observed { batch, accumulators } =
+            observed.map_err(|problems| invalid_observations(&problems))?;
         let samples = batch.samples.len();
         let changes = accumulators.into_iter().map(Change::PutAccumulator).collect();
         let summary = self.parts.store.append_and_commit(batch, changes).await?;
@@ -101,7 +102,7 @@ fn check_count(field: &str, count: usize) -> Result<(), Failure> {
     Err(Failure { code: ErrorCode::ResourceExhausted, ..failure })
 }
 
-fn invalid_observations(problems: Vec<InvalidObservation>) -> Failure {
+fn invalid_observations(problems: &[InvalidObservation]) -> Failure {
     let violation = |problem: &InvalidObservation| Violation {
         field: format!("metrics[{}].{}", problem.index, problem.field),
         description: problem.reason.clone(),

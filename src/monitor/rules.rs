@@ -19,7 +19,7 @@ use super::{
 };
 
 /// How far back a new rule is tried out.
-const BACKTEST_RANGE: Duration = Duration::from_secs(7 * 86_400);
+const BACKTEST_RANGE: Duration = Duration::from_hours(168);
 /// Longest rule name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 /// Longest description, in bytes.

@@ -21,7 +21,7 @@ const SYSTEM_METRICS: [&str; 5] = [
 /// Transitions in an overview at most.
 const TRANSITIONS_MAX: usize = 20;
 /// The longest range of an overview.
-const RANGE_MAX: Duration = Duration::from_secs(400 * 86_400);
+const RANGE_MAX: Duration = Duration::from_hours(9600);
 
 impl Monitor {
     /// The daemon in short.

@@ -204,7 +204,7 @@ impl<'a> Pass<'a> {
         let started = Instant::now();
         let now = self.owner.parts.clock.now();
         let host = self.collect(now).await?;
-        let stored = self.store(host, now).await;
+        let stored = self.store(&host, now).await;
         Ok(match stored {
             Ok(summary) => {
                 self.owner.events.passed(summary.accepted, summary.rejected, started.elapsed());
@@ -235,7 +235,7 @@ impl<'a> Pass<'a> {
 
     async fn store(
         &mut self,
-        host: Arc<Vec<SeriesSample>>,
+        host: &[SeriesSample],
         now: Timestamp,
     ) -> Result<AppendSummary, String> {
         let parts = &self.owner.parts;
@@ -252,7 +252,7 @@ impl<'a> Pass<'a> {
             batch.metadata.extend(own.iter().map(|family| family.metadata.clone()));
         }
         let own = own.into_iter().flat_map(|family| family.samples);
-        batch.samples.extend(own.map(|own| with_job(own, &parts.hostname)));
+        batch.samples.extend(own.map(|own| with_job(&own, &parts.hostname)));
         let summary = parts.store.append(batch).await.map_err(|error| error.to_string())?;
         self.told = true;
         Ok(summary)
@@ -260,7 +260,7 @@ impl<'a> Pass<'a> {
 }
 
 /// Own metrics, told apart from those of other hosts.
-fn with_job(own: SeriesSample, hostname: &str) -> SeriesSample {
+fn with_job(own: &SeriesSample, hostname: &str) -> SeriesSample {
     let labels = own.labels.with("job", "balefire").with("instance", hostname);
-    SeriesSample { labels, ..own }
+    SeriesSample { labels, sample: own.sample }
 }

@@ -3,7 +3,7 @@
 //! A gauge's observation is its value, a counter's its cumulative total. Observations of a histogram
 //! or a summary are added up in an [`Accumulator`], which the store keeps over restarts: a histogram
 //! counts into configured buckets, a summary into buckets so narrow that its quantiles are right to
-//! one per cent (the idea of DDSketch, Masson et al., VLDB 2019).
+//! one per cent (the idea of `DDSketch`, Masson et al., VLDB 2019).
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ pub fn observe(
         known,
         kinds: BTreeMap::new(),
         gauges: BTreeMap::new(),
-        sums: BTreeMap::new(),
+        added: BTreeMap::new(),
     };
     let mut problems = Vec::new();
     for (index, observation) in observations.iter().enumerate() {
@@ -105,7 +105,7 @@ struct Sums<'a> {
     kinds: BTreeMap<String, MetricKind>,
     /// The last value of each gauge and counter at each instant.
     gauges: BTreeMap<(Labels, Timestamp), f64>,
-    sums: BTreeMap<Labels, (Accumulator, Timestamp)>,
+    added: BTreeMap<Labels, (Accumulator, Timestamp)>,
 }
 
 impl Sums<'_> {
@@ -156,7 +156,7 @@ impl Sums<'_> {
             MetricKind::Histogram => self.bounds.iter().map(|bound| (*bound, 0)).collect(),
             _ => Vec::new(),
         };
-        let (sum, last) = self.sums.entry(labels.clone()).or_insert_with(|| {
+        let (sum, last) = self.added.entry(labels.clone()).or_insert_with(|| {
             let recalled =
                 self.known.accumulator(&labels).filter(|sum| sum.kind == observation.kind);
             let sum = recalled.unwrap_or_else(|| Accumulator {
@@ -182,7 +182,7 @@ impl Sums<'_> {
         let gauges = self.gauges.into_iter();
         observed.batch.samples =
             gauges.map(|((labels, at), value)| SeriesSample::new(labels, at, value)).collect();
-        for (sum, at) in self.sums.into_values() {
+        for (sum, at) in self.added.into_values() {
             observed.batch.samples.extend(series_of(&sum, at));
             observed.accumulators.push(sum);
         }
@@ -332,7 +332,7 @@ mod tests {
         }
 
         fn accumulator(&self, labels: &Labels) -> Option<Accumulator> {
-            self.sums.get(labels).cloned()
+            self.added.get(labels).cloned()
         }
     }
 

@@ -9,7 +9,7 @@ use crate::supervise::{TaskContext, Ticker};
 /// How often a waiting loop says that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
 /// The longest that a loop of this module may be silent: its longest piece of work, with room.
-pub const BEAT_WITHIN: Duration = Duration::from_secs(60);
+pub const BEAT_WITHIN: Duration = Duration::from_mins(1);
 
 /// The ticks of one loop; follows its interval when that is changed.
 pub(super) struct Rhythm {

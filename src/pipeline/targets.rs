@@ -31,7 +31,7 @@ struct Entry {
 }
 
 /// How Balefire watches itself: often, for it is cheap.
-const SELF_INTERVAL: Duration = Duration::from_secs(60);
+const SELF_INTERVAL: Duration = Duration::from_mins(1);
 const SELF_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All targets there are: Balefire itself, the configured, and the discovered that do not share a
@@ -82,7 +82,7 @@ impl Targets {
             match &old {
                 None => changes.push(format!("target {name} added")),
                 Some(old) if *old.target != target => {
-                    changes.push(format!("target {name} changed"))
+                    changes.push(format!("target {name} changed"));
                 }
                 Some(_) => {}
             }
@@ -271,7 +271,7 @@ mod tests {
         Target {
             name: name.to_owned(),
             check: Check::Tcp { address: "127.0.0.1:1".to_owned() },
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
             timeout: Duration::from_secs(10),
             retries: 2,
             source: TargetSource::BuiltIn,
@@ -358,7 +358,7 @@ mod tests {
     fn replacing_keeps_what_is_known_of_an_unchanged_check() {
         let book = book(vec![tcp("a", true), tcp("b", true)]);
         book.record(record("a", TargetState::Healthy), NOW);
-        let slower = Target { interval: Duration::from_secs(300), ..tcp("a", true) };
+        let slower = Target { interval: Duration::from_mins(5), ..tcp("a", true) };
         let (changes, gone) = book.replace(vec![slower, mcp("c")], |_| TargetStatus::default());
         assert_eq!(changes, ["target a changed", "target c added", "target b removed"]);
         assert_eq!(gone, ["b"]);

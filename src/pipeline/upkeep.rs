@@ -14,7 +14,7 @@ use crate::{
 use super::rhythm::Rhythm;
 
 /// How often the store is asked whether there is anything to seal.
-const SEAL_INTERVAL: Duration = Duration::from_secs(5 * 60);
+const SEAL_INTERVAL: Duration = Duration::from_mins(5);
 
 /// What the loop works with.
 #[derive(Clone, Debug)]

@@ -26,14 +26,9 @@ pub(super) async fn check(
     events: &ProbeEvents,
     (deadline, report): (Deadline, &mut Report),
 ) -> Result<(), Fault> {
-    report.time("grpc", grpc_health::check(&doors.socket)).await?;
-    if let Some(base) = &doors.http {
-        let began = Instant::now();
-        report.during = "ready";
-        let url = format!("{base}/-/ready");
-        http::check(&url, &BTreeMap::new(), &[200], trust, &mut Report::new()).await?;
-        report.phase("ready", began.elapsed());
-    }
+    deadline.bound(knock_network(doors, trust, report)).await.unwrap_or_else(|| {
+        Err(Fault::Timeout { during: report.during, within: deadline.whole() })
+    })?;
     if let Some(shim) = &doors.shim {
         let began = Instant::now();
         report.during = "shim";
@@ -41,6 +36,22 @@ pub(super) async fn check(
         let phases = std::mem::take(&mut report.answer.phases);
         let shim = ProbePhase { name: "shim", duration: began.elapsed() };
         report.answer = ProbeAnswer { phases: [phases, vec![shim]].concat(), ..inner };
+    }
+    Ok(())
+}
+
+async fn knock_network(
+    doors: &OwnDoors,
+    trust: &Arc<Trust>,
+    report: &mut Report,
+) -> Result<(), Fault> {
+    report.time("grpc", grpc_health::check(&doors.socket)).await?;
+    if let Some(base) = &doors.http {
+        let began = Instant::now();
+        report.during = "ready";
+        let url = format!("{base}/-/ready");
+        http::check(&url, &BTreeMap::new(), &[200], trust, &mut Report::new()).await?;
+        report.phase("ready", began.elapsed());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use crate::{error_code::ErrorCode, limits, time::format_duration};
+use crate::{error_code::ErrorCode, limits};
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(super) enum Fault {
     Closed { awaiting: &'static str, noise: u64 },
     #[error(
         "no answer to {awaiting} within {}{}",
-        format_duration(*.within),
+        seconds(*.within),
         noise_note(*.noise)
     )]
     Silent { awaiting: &'static str, within: Duration, noise: u64 },
@@ -50,7 +50,7 @@ pub(super) enum Fault {
     Tls { host: String, source: io::Error },
     #[error("no trusted certificates on this system, so https cannot be checked: {0}")]
     NoRoots(String),
-    #[error("HTTP exchange failed: {0}")]
+    #[error("HTTP exchange failed: {}", chain(.0))]
     Exchange(#[from] hyper::Error),
     #[error("answered HTTP {status}, expected {}", list(.expected))]
     Status { status: u16, expected: Vec<u16> },
@@ -58,7 +58,7 @@ pub(super) enum Fault {
     McpStatus { method: &'static str, status: u16, preview: String },
     #[error("answered more than {} redirects of its own", super::http::REDIRECTS_MAX)]
     Redirects,
-    #[error("no answer within {} (during {during})", format_duration(*.within))]
+    #[error("no answer within {} (during {during})", seconds(*.within))]
     Timeout { during: &'static str, within: Duration },
     #[error("gRPC health: {0}")]
     GrpcHealth(String),
@@ -111,6 +111,15 @@ fn spawn_advice(source: &io::Error) -> &'static str {
     }
 }
 
+/// A time as people say it: whole seconds, or tenths.
+fn seconds(time: Duration) -> String {
+    let tenths = (time.as_millis() + 50) / 100;
+    match tenths % 10 {
+        0 => format!("{}s", tenths / 10),
+        rest => format!("{}.{rest}s", tenths / 10),
+    }
+}
+
 fn noise_note(noise: u64) -> String {
     if noise == 0 {
         return String::new();
@@ -122,6 +131,12 @@ fn preview_note(preview: &str) -> String {
     if preview.is_empty() { String::new() } else { format!(": {preview}") }
 }
 
+/// An error with what is behind it: hyper keeps the reason there.
+fn chain(error: &hyper::Error) -> String {
+    let sources = std::iter::successors(std::error::Error::source(error), |e| e.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
 fn list(statuses: &[u16]) -> String {
     statuses.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")
 }
@@ -131,4 +146,22 @@ fn list(statuses: &[u16]) -> String {
 pub(super) fn first_line(text: &str, max: usize) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded() {
+        for (millis, text) in [(9_997, "10s"), (8_597, "8.6s"), (250, "0.3s"), (60_000, "60s")] {
+            assert_eq!(seconds(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_one_short_line() {
+        assert_eq!(first_line("\n  <html>\x1b[31m\nmore", 8), "<html>[3");
+        assert_eq!(first_line("", 8), "");
+    }
 }

@@ -105,7 +105,9 @@ impl Prober {
                 deadline.and(CLEAN_UP)
             }
         };
-        let bounded = limit.bound(self.dispatch(name, check, (deadline, report))).await;
+        // Boxed, so that a loop that holds many attempts does not hold the largest kind's room for each.
+        let work = Box::pin(self.dispatch(name, check, (deadline, report)));
+        let bounded = limit.bound(work).await;
         bounded.unwrap_or_else(|| {
             let fault = Fault::Timeout { during: report.during, within: deadline.whole() };
             Err(fault.into())

@@ -131,7 +131,7 @@ pub struct Probing {
 enum Event {
     Due,
     Request(Request),
-    Finished(String, Option<ProbeRecord>),
+    Finished(String, Option<Box<ProbeRecord>>),
     Beat,
     Stop,
 }
@@ -141,7 +141,7 @@ struct State {
     schedule: Schedule,
     /// Who waits for the probe of a target that is under way.
     running: HashMap<String, Vec<Waiter>>,
-    results: mpsc::Sender<(String, Option<ProbeRecord>)>,
+    results: mpsc::Sender<(String, Option<Box<ProbeRecord>>)>,
 }
 
 impl Probing {
@@ -183,13 +183,13 @@ impl Probing {
                 Event::Beat => {}
                 Event::Due => self.start_due(&mut state),
                 Event::Request(Request::Check { name, waiter }) => {
-                    self.check(&mut state, name, waiter)
+                    self.check(&mut state, name, waiter);
                 }
                 Event::Request(Request::Replaced { gone }) => {
-                    self.replaced(&mut state, &gone).await
+                    self.replaced(&mut state, &gone).await;
                 }
                 Event::Finished(name, record) => {
-                    self.finish(&mut state, name, record, &context).await
+                    self.finish(&mut state, name, record, &context).await;
                 }
             }
         }
@@ -238,7 +238,7 @@ impl Probing {
             // The semaphore is never closed.
             let _place = places.acquire_owned().await;
             let probe = AssertUnwindSafe(attempts::probe(&prober, &clock, &target)).catch_unwind();
-            let record = probe.await.ok();
+            let record = probe.await.ok().map(Box::new);
             // The loop may have been started anew; then the result has no place to go.
             let _gone = results.send((target.name.clone(), record)).await;
         });
@@ -262,7 +262,7 @@ impl Probing {
         &self,
         state: &mut State,
         name: String,
-        record: Option<ProbeRecord>,
+        record: Option<Box<ProbeRecord>>,
         context: &TaskContext,
     ) {
         // A target that was removed meanwhile is not written about.
@@ -271,7 +271,7 @@ impl Probing {
             context.heartbeat.failed(format!("the probe of {name} panicked"));
             return;
         };
-        let record = self.judged(record);
+        let record = self.judged(*record);
         self.events.probed(record.state.name(), record.duration);
         match self.write(&record).await {
             Ok(()) => context.heartbeat.succeeded(),
@@ -313,7 +313,7 @@ impl Probing {
     /// Series, record and state become durable together; then whoever listens is told.
     async fn write(&self, record: &ProbeRecord) -> Result<(), String> {
         let now = self.parts.clock.now();
-        let changed = self.parts.targets.record(record.clone(), now);
+        let told = self.parts.targets.record(record.clone(), now);
         let mut changes = vec![Change::AddProbe(record.clone())];
         let status = self.parts.targets.get(&record.target).map(|(_, status)| status);
         if let Some((state, since)) = status.and_then(|s| Some((s.state, s.since?))) {
@@ -324,7 +324,7 @@ impl Probing {
             metadata: Vec::new(),
         };
         let stored = self.parts.store.append_and_commit(batch, changes).await;
-        if let Some(event) = changed {
+        if let Some(event) = told {
             self.tell(event);
         }
         stored.map(drop).map_err(|error| error.to_string())

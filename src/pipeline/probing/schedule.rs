@@ -12,7 +12,7 @@ use crate::{supervise::spread_offset, time::Timestamp};
 /// The first probe of a new target comes soon: whoever adds one wants to see it work.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
 /// How long to sleep where nothing is due at all.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Every probed target's next time.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ fn until_next(name: &str, interval: Duration, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
     fn schedule(names: &[&str]) -> Schedule {

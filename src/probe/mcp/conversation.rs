@@ -114,7 +114,7 @@ async fn question(client: &Client, plan: &Plan, report: &mut Report) -> Result<D
         // There is nothing to confirm it with; an error would at least have been an answer.
         return Err(fault);
     }
-    let server_version = report.answer.server_version.clone();
+    let server_version = Some(report.answer.server_version.clone());
     Ok(Dialect { era: plan.era, pings: plan.ping && pinged.is_ok(), server_version })
 }
 

@@ -55,8 +55,8 @@ pub(super) struct Dialect {
     pub(super) era: Era,
     /// Whether it answers `ping`; where it does not, `tools/list` is asked at once.
     pub(super) pings: bool,
-    /// The version that the server says it has.
-    pub(super) server_version: String,
+    /// The version that the server says it has; `None` where the dialect is but a guess.
+    pub(super) server_version: Option<String>,
 }
 
 /// After this many failures in a row a dialect is learned anew.
@@ -82,7 +82,8 @@ impl Dialects {
     pub(super) fn learn(&self, target: &str, dialect: Dialect, events: &ProbeEvents) {
         let mut memories = self.0.lock();
         let before = memories.get(target).map(|memory| &memory.dialect);
-        if before.is_some_and(|before| before.server_version != dialect.server_version) {
+        let version = before.and_then(|before| before.server_version.as_ref());
+        if version.is_some_and(|version| Some(version) != dialect.server_version.as_ref()) {
             // A new version may speak otherwise: next time both eras are open.
             memories.remove(target);
             return;
@@ -90,11 +91,15 @@ impl Dialects {
         if before.map(|before| before.era) != Some(dialect.era) {
             events.dialect_learned(target, dialect.era.name());
         }
-        if memories.len() >= limits::TARGETS_MAX {
-            // Targets come and go; whoever is forgotten is learned again.
-            memories.clear();
-        }
-        memories.insert(target.to_owned(), Memory { dialect, failures: 0 });
+        remember(&mut memories, target, Memory { dialect, failures: 0 });
+    }
+
+    /// `target` was not understood, but what it did hints at `era`: next time that one has all the
+    /// time there is. One more failure, and both are tried again.
+    pub(super) fn guess(&self, target: &str, era: Era) {
+        let dialect = Dialect { era, pings: true, server_version: None };
+        let memory = Memory { dialect, failures: FAILURES_MAX - 1 };
+        remember(&mut self.0.lock(), target, memory);
     }
 
     /// `target` was not understood.
@@ -109,6 +114,14 @@ impl Dialects {
     }
 }
 
+fn remember(memories: &mut HashMap<String, Memory>, target: &str, memory: Memory) {
+    if memories.len() >= limits::TARGETS_MAX {
+        // Targets come and go; whoever is forgotten is learned again.
+        memories.clear();
+    }
+    memories.insert(target.to_owned(), memory);
+}
+
 #[cfg(test)]
 mod tests {
     use crate::telemetry::Telemetry;
@@ -116,7 +129,7 @@ mod tests {
     use super::*;
 
     fn dialect(version: &str) -> Dialect {
-        Dialect { era: Era::Legacy, pings: true, server_version: version.to_owned() }
+        Dialect { era: Era::Legacy, pings: true, server_version: Some(version.to_owned()) }
     }
 
     fn learned(versions: &[&str]) -> Dialects {
@@ -144,6 +157,18 @@ mod tests {
         dialects.learn("a", dialect("1"), &ProbeEvents::new(&Telemetry::new()));
         dialects.fail("a");
         assert!(dialects.recall("a").is_some());
+    }
+
+    #[test]
+    fn a_guess_is_tried_once() {
+        let dialects = learned(&[]);
+        dialects.guess("a", Era::Legacy);
+        assert_eq!(dialects.recall("a").map(|dialect| dialect.era), Some(Era::Legacy));
+        dialects.fail("a");
+        assert_eq!(dialects.recall("a"), None);
+        dialects.guess("a", Era::Legacy);
+        dialects.learn("a", dialect("1"), &ProbeEvents::new(&Telemetry::new()));
+        assert_eq!(dialects.recall("a"), Some(dialect("1")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! it but a plain yes, `initialize` is tried next, over stdio on a *new* process. Only when both eras
 //! have failed is there a verdict. A dialect once learned is tried first. Start with [`check`].
 
+mod answer;
 mod conversation;
 mod era;
 mod pipe;
@@ -60,6 +61,22 @@ pub(super) struct Verdict {
     pub(super) before: Option<Fault>,
 }
 
+impl Verdict {
+    /// Which era to try next time with all the time there is, where both were tried in a part of it.
+    fn hint(&self) -> Option<Era> {
+        match (&self.before, &self.fault) {
+            // `UnsupportedProtocolVersion` is of the modern era: it was too slow for its share.
+            (Some(_), Fault::Rpc { method: "initialize", code: -32022, .. }) => Some(Era::Modern),
+            // A slow start. Most servers have `initialize`, many of the modern era among them.
+            (
+                Some(Fault::Silent { awaiting: "server/discover", .. }),
+                Fault::Silent { awaiting: "initialize", .. },
+            ) => Some(Era::Legacy),
+            _ => None,
+        }
+    }
+}
+
 impl From<Fault> for Verdict {
     fn from(fault: Fault) -> Self {
         Self { fault, before: None }
@@ -91,7 +108,10 @@ pub(super) async fn check(
             Ok(())
         }
         Err(verdict) => {
-            dialects.fail(name);
+            match verdict.hint() {
+                Some(era) => dialects.guess(name, era),
+                None => dialects.fail(name),
+            }
             Err(verdict)
         }
     }

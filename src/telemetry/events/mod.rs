@@ -4,6 +4,7 @@ mod collect;
 mod control;
 mod pipeline;
 mod probe;
+pub mod store;
 mod supervise;
 mod web;
 
