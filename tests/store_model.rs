@@ -135,7 +135,7 @@ impl World {
             Model { series: BTreeMap::new(), audit: 0, floor: BEGINNING, sealed: BEGINNING };
         let mut world = Self {
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: temporary(),
             clock: Clock::manual(START),
             breakage: Breakage::default(),
             store: None,
@@ -225,7 +225,7 @@ impl World {
     }
 
     fn crash(&mut self, torn: u8) {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = temporary();
         copy_dir(self.dir.path(), copy.path());
         self.store = None;
         self.dir = copy;
@@ -266,6 +266,13 @@ fn entry(time: Timestamp) -> AuditRecord {
         before: String::new(),
         after: String::new(),
     }
+}
+
+/// In memory where that is to be had: a copy is what survives a crash here, not what fsync reached.
+fn temporary() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(parent).unwrap()
 }
 
 fn copy_dir(from: &Path, to: &Path) {
