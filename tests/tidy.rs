@@ -48,10 +48,25 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ),
     ("cli", 4, &["client", "exposition", "model", "promql", "store", "wire"]),
     ("mcp", 4, &["client", "model", "wire"]),
-    ("monitor", 5, &["alert", "model", "pipeline", "promql", "store", "supervise", "telemetry"]),
+    (
+        "monitor",
+        5,
+        &[
+            "alert",
+            "discover",
+            "exposition",
+            "model",
+            "pipeline",
+            "probe",
+            "promql",
+            "store",
+            "supervise",
+            "telemetry",
+        ],
+    ),
     ("control", 6, &["model", "monitor", "promql", "store", "supervise", "telemetry", "wire"]),
     ("web", 6, &["exposition", "model", "monitor", "promql", "supervise", "telemetry"]),
-    ("config", 7, &["collect", "model", "store", "telemetry"]),
+    ("config", 7, &["collect", "model", "pipeline", "store", "telemetry"]),
     (
         "daemon",
         8,
@@ -339,7 +354,8 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn files_stay_readable() {
     check(sources().iter().filter_map(|source| {
-        let lines = source.lines() - source.test_lines;
+        let is_unit_test = source.in_src().is_some() && source.is_test();
+        let lines = if is_unit_test { 0 } else { source.lines() - source.test_lines };
         (lines > FILE_LINES_MAX)
             .then(|| source.complaint(1, &format!("{lines} lines without tests")))
     }));
