@@ -14,12 +14,18 @@ pub const SERIES_MAX: usize = 1_000_000;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
-pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
+pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_mins(10);
+/// Series of one collector in one pass: a host with 400 CPUs fits.
+pub const COLLECTOR_SERIES_MAX: usize = 4096;
 /// Batches waiting for the write-ahead log.
 pub const COMMIT_QUEUE_MAX: usize = 1024;
 
 /// Longest PromQL expression, in bytes.
 pub const EXPR_BYTES_MAX: usize = 16 * 1024;
+/// Brackets of a PromQL expression that may be open at once: trees are walked by recursion.
+pub const EXPR_DEPTH_MAX: usize = 64;
+/// Most operators in a PromQL expression, for the same reason: a chain of them is a deep tree.
+pub const EXPR_OPERATORS_MAX: usize = 200;
 /// Most steps of a range query, as in Prometheus.
 pub const QUERY_STEPS_MAX: usize = 11_000;
 /// Most samples one query may load, as in Prometheus.
@@ -27,11 +33,11 @@ pub const QUERY_SAMPLES_MAX: usize = 50_000_000;
 /// Most series one query may touch.
 pub const QUERY_SERIES_MAX: usize = 200_000;
 /// How long one query may take.
-pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const QUERY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Queries evaluated at once; more wait their turn.
 pub const QUERIES_CONCURRENT_MAX: usize = 4;
 /// How far back an instant selector looks for a sample, as in Prometheus.
-pub const QUERY_LOOKBACK: Duration = Duration::from_secs(5 * 60);
+pub const QUERY_LOOKBACK: Duration = Duration::from_mins(5);
 
 /// Largest gRPC message in.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -39,6 +45,8 @@ pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const GRPC_CONNECTIONS_MAX: usize = 256;
 /// Requests at once on one of them.
 pub const GRPC_STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Series that one `WriteStream` may declare.
+pub const STREAM_SERIES_MAX: usize = 200_000;
 /// Entries in a page of a list, at most and where nothing is said.
 pub const PAGE_SIZE_MAX: usize = 1000;
 /// Entries in a page where nothing is said.
@@ -52,6 +60,11 @@ pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
+/// How long open requests have to end when the listener stops.
+pub const HTTP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Largest configuration file, and largest file with a secret.
+pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Targets at most, discovered ones among them.
 pub const TARGETS_MAX: usize = 10_000;
@@ -83,11 +96,20 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Tokens, about, in one answer of an MCP tool where nothing else is asked for.
 pub const TOOL_ANSWER_TOKENS: usize = 1500;
+/// The same in bytes of JSON text: a token is about four of them.
+pub const TOOL_ANSWER_BYTES: usize = 4 * TOOL_ANSWER_TOKENS;
+/// … where the caller asked for more with `limit`.
+pub const TOOL_ANSWER_BYTES_MAX: usize = 16 * TOOL_ANSWER_BYTES;
+/// Tool calls that one shim has under way at once; it refuses more.
+pub const TOOL_CALLS_MAX: usize = 64;
+/// Samples of one series in a tool's answer where the step is the shim's choice.
+pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
+    assert!(HTTP_DRAIN_TIMEOUT.as_secs() < STOP_DEADLINE.as_secs());
     // systemd's stop timeout in the unit is 10 s.
     assert!(STOP_DEADLINE.as_secs() < 10);
 };

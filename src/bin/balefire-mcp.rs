@@ -1,5 +1,5 @@
 //! The MCP shim.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    balefire::mcp::main()
 }

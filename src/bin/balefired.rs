@@ -1,5 +1,5 @@
 //! The daemon.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    balefire::daemon::main()
 }

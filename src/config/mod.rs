@@ -1,8 +1,31 @@
 //! From the file to checked settings: layers, origins, every problem at once.
 //!
-//! (helper: implementation)
+//! Two representations. The *raw* one (`raw.rs`, `layers.rs`) is a tree of values, each with the file and
+//! line, environment variable or flag that said it; layers are laid one on the other: base file,
+//! `balefire.<environment>.toml` beside it, `BALEFIRE__SECTION__KEY`, flags. The *checked* one is
+//! [`Config`]; `read/` makes it through `section.rs`, which notes on the way what is wrong (unknown keys
+//! too) and what holds in the end, so that checks and `--print-config` come from the same calls.
+//!
+//! Nothing is opened or started here, and no rule is evaluated. Start with [`Config::load`], then `read/mod.rs`.
+
+mod layers;
+mod print;
+mod problem;
+mod raw;
+mod read;
+mod section;
+mod setting;
+mod surroundings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use crate::pipeline::collecting::Options as CollectOptions;
+pub use print::print_config;
+pub use problem::{Problem, Problems};
+pub use raw::Origin;
+pub use section::Effective;
+
+use surroundings::Surroundings;
 
 use crate::{
     model::{Labels, Target},
@@ -39,6 +62,42 @@ pub struct Config {
     pub storage: store::Options,
     /// `[storage] cleanup_interval`
     pub cleanup_interval: Duration,
+    /// Every key, what it holds and where that was said; for [`print_config`].
+    pub effective: Vec<Effective>,
+}
+
+/// What the command line says over everything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--config`
+    pub config_file: Option<PathBuf>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// `--socket`
+    pub socket: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--log-file`
+    pub log_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads files, environment and flags, and checks them. No file at all is fine, unless one was
+    /// named. Blocking.
+    pub fn load(overrides: &Overrides) -> Result<Self, Problems> {
+        Self::load_in(overrides, &Surroundings::of_process())
+    }
+
+    fn load_in(overrides: &Overrides, around: &Surroundings) -> Result<Self, Problems> {
+        let named = layers::named_file(overrides, around);
+        let places = around.places(named.as_deref());
+        let layers = layers::gather(overrides, around, places.config_file.clone());
+        let (config, findings) = read::config(layers, &places, around);
+        if findings.problems.is_empty() {
+            return Ok(Self { effective: findings.effective, ..config });
+        }
+        Err(Problems::in_order(findings.problems))
+    }
 }
 
 /// `[http]`
@@ -50,24 +109,35 @@ pub struct HttpOptions {
     pub explicit: bool,
 }
 
-/// `[collect]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CollectOptions {
-    /// From one pass to the next.
-    pub interval: Duration,
-    /// Names of the collectors that run, from the table in `collect`.
-    pub collectors: Vec<&'static str>,
-}
-
 /// `[probe]`, `[[targets]]`, `[discovery]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbingOptions {
     /// The configured targets.
     pub targets: Vec<Target>,
+    /// `[probe]`: what holds for targets that say nothing else, discovered ones too.
+    pub defaults: ProbeDefaults,
     /// Whether the clients' files are read.
     pub discover: bool,
     /// The directory that stands for the user's home; discovery reads below it.
     pub home: Option<PathBuf>,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeDefaults {
+    /// From one probe to the next; `None` for that of each kind: 15 min where a process is spawned,
+    /// 60 s for all others.
+    pub interval: Option<Duration>,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+}
+
+impl Default for ProbeDefaults {
+    fn default() -> Self {
+        Self { interval: None, timeout: Duration::from_secs(10), retries: 2 }
+    }
 }
 
 /// `[alerting]`
@@ -80,3 +150,6 @@ pub struct AlertingOptions {
     /// Buckets of histograms made from single observations, upper bounds in order.
     pub histogram_buckets: Vec<f64>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,89 @@
-//! (to be written)
+//! The process: builds everything, and takes it down again in order.
+//!
+//! A life is a chain of types, so that a wrong order does not compile: [`Prepared`](life::Prepared)
+//! (configuration checked, nothing opened) → [`Recovered`](life::Recovered) (store open, rules there)
+//! → [`Running`](running::Running) (listeners bound, loops spawned, systemd told) → stopped.
+
+mod arguments;
+mod banner;
+mod life;
+mod reload;
+mod running;
+mod stop;
+mod systemd;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::config::{Config, Overrides};
+
+use self::{arguments::Arguments, life::Prepared};
+
+/// Two threads serve a host of any size: what is heavy runs on the blocking pool.
+const WORKERS: usize = 2;
+/// Queries, collecting, the store's blocking calls.
+const BLOCKING_MAX: usize = 16;
+
+/// Runs the daemon; the result is the process' exit status.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let overrides = arguments.overrides();
+    let done = if arguments.check {
+        check(&overrides)
+    } else if arguments.print_config {
+        print_config(&overrides)
+    } else {
+        run(overrides)
+    };
+    done.unwrap_or_else(|error| {
+        say_error(&format!("balefired: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "what `--check` is for")]
+fn check(overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    let config = load(overrides)?;
+    let file = config
+        .file
+        .map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string());
+    println!("{file}: fine");
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "what `--print-config` is for")]
+fn print_config(overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    print!("{}", crate::config::print_config(&load(overrides)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(overrides: &Overrides) -> anyhow::Result<Config> {
+    Config::load(overrides)
+        .map_err(|problems| anyhow::anyhow!("the configuration is wrong\n{problems}"))
+}
+
+fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
+    let config = load(&overrides)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_MAX)
+        .thread_name("balefired")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(async {
+        let recovered = Prepared::new(overrides, config)?.recover().await?;
+        let running = recovered.start().await?;
+        anyhow::Ok(running.until_stopped().await)
+    });
+    // Whatever still runs on the blocking pool was asked to end and is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+#[expect(clippy::print_stderr, reason = "before logging is set up there is no other place")]
+fn say_error(message: &str) {
+    eprintln!("{message}");
+}

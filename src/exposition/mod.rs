@@ -1,16 +1,33 @@
-//! The text formats, both ways: Prometheus text 0.0.4 and OpenMetrics 1.0. Pure.
+//! Samples as text, both ways: Prometheus' text format 0.0.4, OpenMetrics 1.0, and the forms of an
+//! export. Pure; it knows no sockets.
+//!
+//! Start with [`Family`] and [`write()`]; [`parse`] is its inverse. [`ExportWriter`] writes long series
+//! piece by piece.
 
-use crate::{
-    model::{Metadata, SeriesSample},
-    time::Timestamp,
-};
+mod escape;
+mod export;
+mod families;
+mod parse;
+mod registry;
+mod value;
+mod write;
+
+use crate::model::{Metadata, SeriesSample};
+
+pub use export::{ExportWriter, by_metric};
+pub use families::into_families;
+pub use parse::{InvalidExposition, parse};
+pub use registry::from_registry;
+pub use value::{api_value, text_value};
+pub use write::write;
 
 /// Metrics that share a name, in the order they are written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
     /// What is known of them.
     pub metadata: Metadata,
-    /// Sorted by labels; the timestamp is written only where `with_timestamps` is asked for.
+    /// Sorted by labels, a histogram's buckets by their bounds; the timestamp is written only where
+    /// that is asked for.
     pub samples: Vec<SeriesSample>,
 }
 
@@ -24,50 +41,54 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format an `Accept` header asks for; text where it asks for nothing we have.
+    /// The format that an `Accept` header likes best (RFC 9110, 12.5.1); text where it asks for nothing
+    /// we have.
     pub fn negotiate(accept: Option<&str>) -> Self {
-        let _ = accept;
-        todo!()
+        let mut best = (Self::Text, 0.0);
+        for range in accept.unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                "application/openmetrics-text" => Self::OpenMetrics,
+                "text/plain" | "text/*" | "*/*" => Self::Text,
+                _ => continue,
+            };
+            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            let quality = quality.map_or(1.0, |q| q.parse().unwrap_or(0.0));
+            if quality > best.1 {
+                best = (format, quality);
+            }
+        }
+        best.0
     }
+
     /// The `Content-Type`.
     pub fn content_type(self) -> &'static str {
-        todo!()
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
     }
 }
 
-/// Own metrics as families, stamped `now`.
-pub fn from_registry(families: &[prometheus::proto::MetricFamily], now: Timestamp) -> Vec<Family> {
-    let _ = (families, now);
-    todo!()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Samples sorted into families by their metadata (histogram and summary parts go together).
-pub fn into_families(
-    samples: Vec<SeriesSample>,
-    metadata: &dyn Fn(&str) -> Option<Metadata>,
-) -> Vec<Family> {
-    let _ = (samples, metadata);
-    todo!()
-}
+    #[track_caller]
+    fn check(accept: &str, format: Format) {
+        assert_eq!(Format::negotiate(Some(accept)), format, "{accept}");
+    }
 
-/// Writes families.
-pub fn write(families: &[Family], format: Format, with_timestamps: bool) -> String {
-    let _ = (families, format, with_timestamps);
-    todo!()
-}
-
-/// Reads text format (for `balefire write`): samples and metadata; samples without a timestamp get `now`.
-pub fn parse(text: &str, now: Timestamp) -> Result<crate::model::Batch, InvalidExposition> {
-    let _ = (text, now);
-    todo!()
-}
-
-/// A line that is not in the format.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct InvalidExposition {
-    /// From 1.
-    pub line: usize,
-    /// What is wrong, and what would be right.
-    pub reason: String,
+    #[test]
+    fn gives_what_is_liked_best() {
+        assert_eq!(Format::negotiate(None), Format::Text);
+        check("*/*", Format::Text);
+        check("text/html,application/json;q=0.9", Format::Text);
+        check("application/openmetrics-text; version=1.0.0", Format::OpenMetrics);
+        check("text/plain;q=0.9, application/openmetrics-text;q=0.5", Format::Text);
+        check(
+            "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Format::OpenMetrics,
+        );
+    }
 }

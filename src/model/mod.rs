@@ -8,6 +8,7 @@ mod accumulator;
 mod alert;
 mod audit;
 mod event;
+mod host;
 mod labels;
 mod matcher;
 mod page;
@@ -23,6 +24,7 @@ pub use alert::{
 };
 pub use audit::{AuditEntry, AuditRecord};
 pub use event::Event;
+pub use host::{DiskSummary, HostSummary};
 pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher, matches_all};
 pub use page::{InvalidPage, Page, PageRequest};

@@ -1,1 +1,22 @@
-//! (to be written)
+//! The loops: collecting, probing, evaluating, upkeep. Each loop is one file with its `Options`, a
+//! state, a closed set of events, one place that waits and one that applies.
+//!
+//! The loops know the store, the collectors, the prober and the alert step; they know no transport
+//! and no configuration file. What others need of a loop is a small handle: [`Targets`] and
+//! [`probing::Handle`], [`collecting::Handle`], [`RuleBook`], and the [`Bus`] of events.
+//! Start reading at [`collecting`], the simplest.
+
+mod bus;
+pub mod collecting;
+pub mod evaluating;
+pub mod observe;
+pub mod probing;
+mod rhythm;
+mod rule_book;
+mod targets;
+pub mod upkeep;
+
+pub use bus::{Bus, TooManySubscribers};
+pub use rhythm::BEAT_WITHIN;
+pub use rule_book::{Report, RuleBook, default_rules};
+pub use targets::{Targets, declared, probe_metadata};

@@ -1,53 +1,179 @@
 //! Checking one target once, one file per probe kind. Knows no schedule, no storage, no alerts.
+//!
+//! Start with [`Prober::attempt`]. The kinds are `http`, `tcp`, `mcp` (with its two transports and
+//! the ladder of its two eras) and `balefire`; what they share is `fault` (why an attempt failed),
+//! `report` (what it gathered, and its deadline) and `process` (a spawned server, and how it is made
+//! to go). Each attempt uses fresh connections and fresh processes, and leaves none behind.
 
-use std::time::Duration;
+mod balefire;
+mod endpoint;
+mod fault;
+mod grpc_health;
+mod http;
+mod mcp;
+mod process;
+mod report;
+mod tcp;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use crate::{
-    model::{Check, ProbeAnswer, ProbeFailure},
-    telemetry::Telemetry,
+    model::{Check, ProbeAnswer, ProbeFailure, Secret},
+    telemetry::{Telemetry, events::ProbeEvents},
 };
+
+use fault::Fault;
+use mcp::{Dialects, Remote, Route, Stdio, Verdict};
+use report::{Deadline, Report};
+
+pub use endpoint::endpoint;
+
+/// How long an attempt may go on after its time to make a spawned server go.
+const CLEAN_UP: Duration = Duration::from_secs(1);
 
 /// Checks targets; cheap to clone. Remembers each MCP server's dialect.
 #[derive(Clone, Debug)]
-pub struct Prober {/* private */}
+pub struct Prober {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    events: ProbeEvents,
+    dialects: Dialects,
+    trust: Arc<http::Trust>,
+    doors: Mutex<Option<OwnDoors>>,
+}
 
 /// What the `balefire` probe calls upon: Balefire's own front doors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnDoors {
     /// The control socket.
-    pub socket: std::path::PathBuf,
+    pub socket: PathBuf,
     /// `http://127.0.0.1:9494`; `None` where HTTP does not listen.
     pub http: Option<String>,
     /// The shim's program; `None` where it is not installed beside the daemon.
-    pub shim: Option<std::path::PathBuf>,
+    pub shim: Option<PathBuf>,
 }
 
 impl Prober {
     /// A prober.
     pub fn new(telemetry: &Telemetry) -> Self {
-        let _ = telemetry;
-        todo!()
+        let shared = Shared {
+            events: ProbeEvents::new(telemetry),
+            dialects: Dialects::default(),
+            trust: Arc::default(),
+            doors: Mutex::new(None),
+        };
+        Self { shared: Arc::new(shared) }
     }
+
     /// Where Balefire's own doors are, for the built-in target.
     pub fn set_own_doors(&self, doors: OwnDoors) {
-        let _ = doors;
-        todo!()
+        *self.shared.doors.lock() = Some(doors);
     }
-    /// One attempt, over within `timeout` whatever the target does; a spawned process and its group are gone when it
-    /// returns, or soon after where the attempt is dropped.
+
+    /// One attempt, over within `timeout` whatever the target does, and a second more where a
+    /// spawned server has to be made to go; its process group is gone when this returns, or soon
+    /// after where the attempt is dropped.
     pub async fn attempt(
         &self,
         name: &str,
         check: &Check,
         timeout: Duration,
     ) -> Result<ProbeAnswer, ProbeFailure> {
-        let _ = (name, check, timeout);
-        todo!()
+        let mut report = Report::new();
+        let deadline = Deadline::after(timeout);
+        let result = self.run(name, check, (deadline, &mut report)).await;
+        self.conclude(name, check, (result, report))
+    }
+
+    /// Runs the check, each kind within its time.
+    async fn run(
+        &self,
+        name: &str,
+        check: &Check,
+        (deadline, report): (Deadline, &mut Report),
+    ) -> Result<(), Verdict> {
+        // MCP keeps its deadline by itself and tells better what it waited for; what spawns gets its
+        // second to clean up.
+        let limit = match check {
+            Check::Http { .. } | Check::Tcp { .. } => deadline,
+            Check::McpStdio { .. } | Check::McpHttp { .. } | Check::Balefire => {
+                deadline.and(CLEAN_UP)
+            }
+        };
+        // Boxed, so that a loop that holds many attempts does not hold the largest kind's room for each.
+        let work = Box::pin(self.dispatch(name, check, (deadline, report)));
+        let bounded = limit.bound(work).await;
+        bounded.unwrap_or_else(|| {
+            let fault = Fault::Timeout { during: report.during, within: deadline.whole() };
+            Err(fault.into())
+        })
+    }
+
+    async fn dispatch(
+        &self,
+        name: &str,
+        check: &Check,
+        (deadline, report): (Deadline, &mut Report),
+    ) -> Result<(), Verdict> {
+        let Shared { events, dialects, trust, doors } = &*self.shared;
+        match check {
+            Check::McpStdio { command, env, cwd } => {
+                let route = Route::Stdio(Stdio { command, env, cwd: cwd.as_ref(), events });
+                mcp::check(name, route, dialects, events, (deadline, report)).await
+            }
+            Check::McpHttp { url, headers } => {
+                let route = Route::Remote(Remote { url, headers, trust });
+                mcp::check(name, route, dialects, events, (deadline, report)).await
+            }
+            Check::Http { url, headers, expected_status } => {
+                Ok(http::check(url, headers, expected_status, trust, report).await?)
+            }
+            Check::Tcp { address } => Ok(tcp::check(address, report).await?),
+            Check::Balefire => {
+                let doors = doors.lock().clone().ok_or(Fault::NoDoors)?;
+                Ok(balefire::check(&doors, trust, events, (deadline, report)).await?)
+            }
+        }
+    }
+
+    /// Makes of what happened what callers want to know, and reports it.
+    #[expect(clippy::result_large_err, reason = "the contract of `attempt`, once a probe")]
+    fn conclude(
+        &self,
+        name: &str,
+        check: &Check,
+        (result, report): (Result<(), Verdict>, Report),
+    ) -> Result<ProbeAnswer, ProbeFailure> {
+        let mut answer = report.answer;
+        let verdict = match result {
+            Ok(()) => {
+                self.shared.events.attempt_ended(name, check.kind(), "OK", "");
+                return Ok(answer);
+            }
+            Err(verdict) => verdict,
+        };
+        let error = process::scrub(&verdict.to_string(), secrets(check));
+        let outcome = verdict.fault.code().name();
+        self.shared.events.attempt_ended(name, check.kind(), outcome, &error);
+        if matches!(verdict.fault, Fault::AuthRequired { .. }) {
+            answer.auth_required = Some(error);
+            return Ok(answer);
+        }
+        Err(ProbeFailure { error, stderr_tail: report.stderr_tail, answer })
     }
 }
 
-/// The address or command line of a check, secrets left out.
-pub fn endpoint(check: &Check) -> String {
-    let _ = check;
-    todo!()
+/// The secrets that a check holds.
+fn secrets(check: &Check) -> &BTreeMap<String, Secret> {
+    static NONE: BTreeMap<String, Secret> = BTreeMap::new();
+    match check {
+        Check::McpStdio { env, .. } => env,
+        Check::McpHttp { headers, .. } | Check::Http { headers, .. } => headers,
+        Check::Tcp { .. } | Check::Balefire => &NONE,
+    }
 }

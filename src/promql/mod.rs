@@ -1,15 +1,35 @@
-//! PromQL: parsing and evaluation, pure. No storage, no async, no wall clock.
+//! PromQL, with the meaning that Prometheus 3 gives it: parsing and evaluation, pure.
 //!
-//! [`parse`] checks an expression; [`Query::evaluate`] runs it over a [`Queryable`] for all steps at
-//! once. Start reading at `eval`.
+//! It must not know storage, async or the wall clock: samples come from a [`Queryable`], the time is
+//! an argument. [`parse`] checks an expression (`guard`, then the crate's parser, then `parse`, which
+//! makes a `plan`); [`Query::instant`] and [`Query::range`] evaluate it for all steps at once, each
+//! series as a column. What is not supported is an error of [`parse`] that names it, never a wrong
+//! answer. Start reading at `columns` and `eval`.
 
-use std::time::Duration;
+mod aggregate;
+mod binary;
+mod columns;
+mod eval;
+mod functions;
+mod guard;
+mod matching;
+mod numbers;
+mod parse;
+mod plan;
+mod select;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     error_code::ErrorCode,
-    model::{InvalidMatcher, Labels, Matcher, Sample},
+    model::{InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample},
     time::Timestamp,
 };
+
+pub use functions::{FUNCTIONS, Function};
+pub use plan::Kind;
 
 /// Which samples a selector wants; both ends belong to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +110,7 @@ pub struct Limits {
     pub samples_max: usize,
     /// How far back an instant selector looks.
     pub lookback: Duration,
-    /// Set by whoever wants it to end: it is looked at between series.
+    /// Set by whoever wants it to end; looked at between series and groups.
     pub cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
@@ -123,13 +143,21 @@ pub enum QueryError {
 impl QueryError {
     /// What kind of failure this is.
     pub fn code(&self) -> ErrorCode {
-        todo!()
+        match self {
+            Self::Parse(_) | Self::Matcher(_) | Self::Execution(_) => ErrorCode::InvalidArgument,
+            Self::Unsupported(_) => ErrorCode::Unimplemented,
+            Self::TooMuch(_) => ErrorCode::ResourceExhausted,
+            Self::Cancelled => ErrorCode::DeadlineExceeded,
+            Self::Storage(_) => ErrorCode::Internal,
+        }
     }
 }
 
 /// A checked expression.
 #[derive(Clone, Debug)]
-pub struct Query(/* private */);
+pub struct Query {
+    plan: plan::Node,
+}
 
 impl Query {
     /// Evaluates at one instant.
@@ -139,33 +167,50 @@ impl Query {
         at: Timestamp,
         limits: &Limits,
     ) -> Result<Answer, QueryError> {
-        let _ = (data, at, limits);
-        todo!()
+        eval::instant(&self.plan, data, at, limits)
     }
-    /// Evaluates at every step; the value is a matrix.
+
+    /// Evaluates at every step; the value is a matrix, sorted by labels.
+    ///
+    /// How many steps a caller may ask for is the caller's affair (`limits::QUERY_STEPS_MAX` for the
+    /// APIs); here only [`Limits::samples_max`] bounds them.
     pub fn range(
         &self,
         data: &dyn Queryable,
         steps: Steps,
         limits: &Limits,
     ) -> Result<Answer, QueryError> {
-        let _ = (data, steps, limits);
-        todo!()
+        eval::range(&self.plan, data, steps, limits)
     }
-    /// The metric names that selectors ask for by equality, for notes such as "no data".
+
+    /// What the expression comes to: only a scalar or a vector has a range, only a vector alerts.
+    pub fn kind(&self) -> Kind {
+        self.plan.kind()
+    }
+
+    /// The metric names that selectors ask for by equality, for notes such as "no data"; sorted.
     pub fn metric_names(&self) -> Vec<String> {
-        todo!()
+        let mut names = BTreeSet::new();
+        collect_names(&self.plan, &mut names);
+        names.into_iter().collect()
     }
+}
+
+fn collect_names(node: &plan::Node, names: &mut BTreeSet<String>) {
+    let matchers = node.selector().into_iter().flat_map(|selector| &selector.matchers);
+    let by_name =
+        |matcher: &&Matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
+    names.extend(matchers.filter(by_name).map(|matcher| matcher.value().to_owned()));
+    node.children().into_iter().for_each(|child| collect_names(child, names));
 }
 
 /// Checks an expression: its syntax, its types, and that everything in it is supported.
 pub fn parse(expr: &str) -> Result<Query, QueryError> {
-    let _ = expr;
-    todo!()
+    Ok(Query { plan: parse::expression(expr)? })
 }
 
-/// The matchers of a series selector such as `up{job="node"}`.
+/// The matchers of a series selector such as `up{job="node"}`; refuses one that every series passes,
+/// as Prometheus does.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    let _ = text;
-    todo!()
+    parse::selector(text)
 }

@@ -1,19 +1,76 @@
 //! The history: series and their samples, and the small state (rules, alerts, probes, audit).
 //!
-//! (helper: module docs to be written — layers, durability story, where to start reading.)
+//! # How it keeps its word
+//! What is acknowledged is durable: one thread (`commit`) writes each group of commits as one frame of
+//! the write-ahead log (`wal`), waits for `fdatasync`, and answers then. Everything recent is in
+//! memory (`head`, `small`, `history`, held together by `state`); now and then `seal` moves samples
+//! older than the open window into write-once partitions of two hours in sled (`partition`, over the
+//! narrow trait of `engine`), long history likewise, copies the small state into a catalog there, and
+//! replaces the log by a checkpoint. A start (`recovery`) reads the checkpoint and the log after it and
+//! opens no database. `retention` removes whole partitions.
+//!
+//! # Where to start reading
+//! `keys` has every name and key on disk, `record` every value, `docs/format/` both in prose. A
+//! sample's way in is [`Store::append`], `commit`, `head`; its way out is `select`.
+//!
+//! # What it must not know
+//! Who writes, what an alert means, what PromQL is beyond the trait [`Queryable`]. It reads no clock
+//! but the one it is handed.
 
-use std::{path::Path, time::Duration};
+mod chunk;
+mod commit;
+mod engine;
+mod error;
+mod head;
+mod history;
+mod keys;
+mod lock;
+mod partition;
+mod record;
+mod recovery;
+mod retention;
+mod seal;
+mod select;
+mod small;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod wal;
 
+use std::{
+    collections::HashSet,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    commit::{Commit, Committer, Published, Request},
+    engine::{Engine, sled::SledEngine},
+    history::{Entry, Kind, Wanted},
+    lock::Lock,
+    partition::Handles,
+    state::State,
+    wal::{Wal, WalOptions},
+};
 use crate::{
-    error_code::ErrorCode,
+    limits,
     model::{
         Accumulator, AlertInstance, AuditEntry, AuditRecord, Batch, InvalidPage, Labels, Matcher,
         Metadata, Page, PageRequest, ProbeRecord, Rule, SeriesSample, TargetState, Transition,
     },
-    promql::{Queryable, SelectError, Selection, SeriesData},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, events::store::StoreEvents},
     time::{Clock, Timestamp},
 };
+
+pub use error::StoreError;
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +83,45 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            retention: Duration::from_secs(30 * 86_400),
-            history_retention: Duration::from_secs(90 * 86_400),
-        }
+        Self { retention: Duration::from_hours(720), history_retention: Duration::from_hours(2160) }
     }
 }
 
-/// The store; cheap to clone, shared by all.
+/// The store; cheap to clone, shared by all. When the last one is dropped, what is queued is still
+/// committed and the directory is let go.
 #[derive(Clone, Debug)]
-pub struct Store(/* Arc<private> */);
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    options: Options,
+    clock: Clock,
+    events: StoreEvents,
+    handles: Arc<Handles>,
+    published: Published,
+    /// `None` while it is being dropped.
+    queue: Option<mpsc::Sender<Request>>,
+    /// The committer; `None` once it has ended.
+    committer: Mutex<Option<JoinHandle<()>>>,
+    /// Held while sealing or cleaning up: one at a time.
+    maintenance: Mutex<()>,
+    /// Let go by `close`.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The committer ends when nobody can ask it any more.
+        self.queue = None;
+        self.join();
+    }
+}
 
 /// What a start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +200,7 @@ pub enum Change {
 /// Sizes, for `status` and `store stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Series that have a sample.
+    /// Series in the open window, or in the fullest partition where that has more.
     pub series: u64,
     /// Samples in all.
     pub samples: u64,
@@ -139,29 +225,119 @@ pub struct CleanUp {
 
 /// A consistent view; nothing changes in it, and it holds up no writer.
 #[derive(Clone, Debug)]
-pub struct Snapshot(/* private */);
+pub struct Snapshot {
+    state: State,
+    events: StoreEvents,
+}
 
-impl Queryable for Snapshot {
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesData>, SelectError> {
-        let _ = selection;
-        todo!()
+impl Inner {
+    /// What is stored now.
+    fn state(&self) -> State {
+        self.published.read().clone()
+    }
+
+    fn queue(&self) -> &mpsc::Sender<Request> {
+        self.queue.as_ref().expect("the queue is there until the store is dropped")
+    }
+
+    /// Has the committer change the state; returns it as it is then. Blocking.
+    fn edit(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<State, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Edit { edit: Box::new(edit), reply })?;
+        answer.blocking_recv().map_err(|_| StoreError::Closed)
+    }
+
+    /// Has the committer change the state and begin the log anew. Blocking.
+    fn checkpoint(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Checkpoint { edit: Box::new(edit), reply })?;
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    fn ask(&self, request: Request) -> Result<(), StoreError> {
+        self.queue().blocking_send(request).map_err(|_| StoreError::Closed)
+    }
+
+    fn join(&self) {
+        if let Some(committer) = self.committer.lock().take() {
+            // A panic of the committer was seen by all who waited for it.
+            let _ = committer.join();
+        }
+    }
+
+    /// Entries of the history, newest first, as one page.
+    fn page<T>(
+        &self,
+        wanted: Wanted<'_>,
+        page: &PageRequest,
+        read: impl Fn(&Entry) -> Option<T>,
+    ) -> Result<Page<T>, InvalidPage> {
+        let before = page.before()?.unwrap_or(u64::MAX);
+        let wanted = Wanted { before, count: page.size() + 1, ..wanted };
+        let mut entries = self.entries(wanted);
+        let more = entries.len() > page.size();
+        entries.truncate(page.size());
+        let last = entries.last().filter(|_| more);
+        let next = last.map_or_else(String::new, |entry| entry.sequence.to_string());
+        Ok(Page { items: entries.iter().filter_map(|entry| read(entry)).collect(), next })
+    }
+
+    /// Where sealed history cannot be read, that is reported, and what could be read is served.
+    fn entries(&self, wanted: Wanted<'_>) -> Vec<Arc<Entry>> {
+        let state = self.state();
+        state.history.read(wanted, &mut |error| self.events.quarantined(&error.to_string()))
     }
 }
 
-/// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process holds the directory.
-    #[error("…")]
-    Locked,
-    // … helper: one variant per operation and subject, with `code()`
+/// A change that a stored entry holds; entries in memory were encoded by us, sealed ones have a CRC.
+fn change_of(entry: &Entry) -> Option<Change> {
+    record::decode_change(&entry.record().ok()?).ok()?
 }
 
-impl StoreError {
-    /// What kind of failure this is.
-    pub fn code(&self) -> ErrorCode {
-        todo!()
+fn probe_of(entry: &Entry) -> Option<ProbeRecord> {
+    match change_of(entry)? {
+        Change::AddProbe(probe) => Some(probe),
+        _ => None,
     }
+}
+
+/// Where a log goes on after recovery.
+fn open_log(
+    dir: &Path,
+    options: &WalOptions,
+    found: &recovery::Found,
+    events: &StoreEvents,
+) -> Result<Wal, StoreError> {
+    let Some((number, good)) = found.last else {
+        // Copies in the catalog are of a log that is lost: this one is not the first.
+        let first = if found.recovery.quarantined.is_empty() { recovery::FIRST_SEGMENT } else { 2 };
+        return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
+    };
+    if found.damaged.is_empty() {
+        let mut wal = Wal::resume(options.clone(), number, good)?;
+        // Ids of series are a segment's own: this process begins its own.
+        wal.rotate(None)?;
+        return Ok(wal);
+    }
+    let first = checkpoint_of(&found.state, number + 1)?;
+    let wal = Wal::begin(options.clone(), number + 1, first.as_ref())?;
+    for path in &found.damaged {
+        recovery::put_aside(dir, path)?;
+    }
+    commit::remove_segments_before(options, number + 1, events)?;
+    Ok(wal)
+}
+
+/// What a segment begins with that does not continue those before it.
+fn checkpoint_of(state: &State, number: u64) -> Result<Option<record::LogRecord>, StoreError> {
+    if number == recovery::FIRST_SEGMENT {
+        return Ok(None);
+    }
+    let checkpoint = state.to_checkpoint().map_err(|error| StoreError::Damaged {
+        path: PathBuf::from(keys::WAL),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(record::LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))
 }
 
 impl Store {
@@ -172,75 +348,121 @@ impl Store {
         clock: Clock,
         telemetry: &Telemetry,
     ) -> Result<(Self, Recovery), StoreError> {
-        let _ = (dir, options, clock, telemetry);
-        todo!()
+        let wal = WalOptions::new(dir.join(keys::WAL));
+        let parts = Parts { engine: Box::new(SledEngine), wal, clock, options };
+        Self::open_with(dir, parts, StoreEvents::new(telemetry))
+    }
+
+    fn open_with(
+        dir: &Path,
+        parts: Parts,
+        events: StoreEvents,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let lock = Lock::take(dir)?;
+        let handles = Arc::new(Handles::new(parts.engine));
+        let found = recovery::recover(dir, &parts.wal, &handles)?;
+        let wal = open_log(dir, &parts.wal, &found, &events)?;
+        events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
+        found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
+        let published = Arc::new(RwLock::new(found.state));
+        let (sender, queue) = mpsc::channel(limits::COMMIT_QUEUE_MAX);
+        let committer = Committer {
+            queue,
+            published: Arc::clone(&published),
+            wal,
+            options: parts.wal,
+            named: HashSet::new(),
+            clock: parts.clock.clone(),
+            events: events.clone(),
+        };
+        let thread = std::thread::Builder::new().name("store-commit".to_owned());
+        let committer = thread.spawn(|| committer.run());
+        let committer = committer.map_err(StoreError::io("start the committer of", dir))?;
+        let store = Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            options: parts.options,
+            clock: parts.clock,
+            events,
+            handles,
+            published,
+            queue: Some(sender),
+            committer: Mutex::new(Some(committer)),
+            maintenance: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        }));
+        Ok((store, found.recovery))
     }
 
     /// Stores samples and metadata; returns when they are durable (fdatasync).
     pub async fn append(&self, batch: Batch) -> Result<AppendSummary, StoreError> {
-        let _ = batch;
-        todo!()
+        self.append_and_commit(batch, Vec::new()).await
     }
 
     /// Applies changes of the small state, all or none; returns when they are durable.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let _ = changes;
-        todo!()
+        self.append_and_commit(Batch::default(), changes).await.map(drop)
     }
 
-    /// Samples and changes, all or none, durable in one go.
+    /// Samples and changes, all or none, durable in one go. Samples that may not come in are refused
+    /// one by one, and do not keep the rest out.
     pub async fn append_and_commit(
         &self,
         batch: Batch,
         changes: Vec<Change>,
     ) -> Result<AppendSummary, StoreError> {
-        let _ = (batch, changes);
-        todo!()
+        if batch.samples.len() > limits::BATCH_SAMPLES_MAX {
+            return Err(StoreError::BatchTooLarge(batch.samples.len()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Commit(Commit { batch, changes, reply });
+        self.0.queue().send(request).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// What is stored now, for queries.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        Snapshot { state: self.0.state(), events: self.0.events.clone() }
     }
 
-    /// The latest sample, not stale, of each matching series that had one since `since`; from memory.
+    /// The latest sample, not stale, of each matching series that had one since `since`, sorted by
+    /// labels; from memory, which holds two hours at least.
     pub fn latest(&self, matchers: &[Matcher], since: Timestamp) -> Vec<SeriesSample> {
-        let _ = (matchers, since);
-        todo!()
+        self.snapshot().latest(matchers, since)
     }
 
-    /// The matching series (any of `selectors`; all where there is none) that have samples in the range, sorted.
+    /// The matching series (any of `selectors`; all where there is none) that have samples in the
+    /// range, sorted. May read from disk.
     pub fn series(
         &self,
         selectors: &[Vec<Matcher>],
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Vec<Labels>, StoreError> {
-        let _ = (selectors, start, end);
-        todo!()
+        self.snapshot().series(selectors, (start, end))
     }
 
     /// What is known of a metric name.
     pub fn metadata(&self, name: &str) -> Option<Metadata> {
-        let _ = name;
-        todo!()
+        self.0.state().small.metadata.get(name).map(|metadata| (**metadata).clone())
     }
 
     /// The rules, sorted by id.
     pub fn rules(&self) -> Vec<Rule> {
-        todo!()
+        self.0.state().small.rules.values().map(|rule| (**rule).clone()).collect()
     }
+
     /// One rule.
     pub fn rule(&self, id: &str) -> Option<Rule> {
-        let _ = id;
-        todo!()
+        self.0.state().small.rules.get(id).map(|rule| (**rule).clone())
     }
+
     /// The instances of a rule.
     pub fn instances(&self, rule_id: &str) -> Vec<AlertInstance> {
-        let _ = rule_id;
-        todo!()
+        self.0.state().small.instances.get(rule_id).map(|all| all.to_vec()).unwrap_or_default()
     }
+
     /// The transitions of one rule or all in a range, newest first, each with its sequence number.
+    /// Older ones are read from disk.
     pub fn transitions(
         &self,
         rule_id: Option<&str>,
@@ -248,15 +470,25 @@ impl Store {
         end: Timestamp,
         page: &PageRequest,
     ) -> Result<Page<(u64, Transition)>, InvalidPage> {
-        let _ = (rule_id, start, end, page);
-        todo!()
+        let wanted = Wanted { subject: rule_id, ..Wanted::range(Kind::Transition, start, end) };
+        self.0.page(wanted, page, |entry| match change_of(entry)? {
+            Change::AddTransition(transition) => Some((entry.sequence, transition)),
+            _ => None,
+        })
     }
-    /// The audit, newest first.
+
+    /// The audit, newest first. Older entries are read from disk.
     pub fn audit(&self, page: &PageRequest) -> Result<Page<AuditEntry>, InvalidPage> {
-        let _ = page;
-        todo!()
+        let all = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        self.0.page(Wanted::range(Kind::Audit, all.0, all.1), page, |entry| {
+            match change_of(entry)? {
+                Change::AddAudit(record) => Some(AuditEntry { sequence: entry.sequence, record }),
+                _ => None,
+            }
+        })
     }
-    /// The probes of a target in a range, newest first.
+
+    /// The probes of a target in a range, newest first. Older ones are read from disk.
     pub fn probes(
         &self,
         target: &str,
@@ -264,46 +496,78 @@ impl Store {
         end: Timestamp,
         page: &PageRequest,
     ) -> Result<Page<ProbeRecord>, InvalidPage> {
-        let _ = (target, start, end, page);
-        todo!()
+        let wanted = Wanted { subject: Some(target), ..Wanted::range(Kind::Probe, start, end) };
+        self.0.page(wanted, page, probe_of)
     }
+
     /// The last probe of a target.
     pub fn last_probe(&self, target: &str) -> Option<ProbeRecord> {
-        let _ = target;
-        todo!()
+        self.0.state().history.last_probes.get(target).and_then(|entry| probe_of(entry))
     }
+
     /// The state that a target was in last, and since when.
     pub fn target_state(&self, target: &str) -> Option<(TargetState, Timestamp)> {
-        let _ = target;
-        todo!()
+        self.0.state().small.targets.get(target).copied()
     }
+
     /// The discovered targets that may be probed.
     pub fn adoptions(&self) -> Vec<String> {
-        todo!()
+        self.0.state().small.adoptions.iter().cloned().collect()
     }
+
     /// What the observations of a histogram or summary have come to.
     pub fn accumulator(&self, labels: &Labels) -> Option<Accumulator> {
-        let _ = labels;
-        todo!()
+        self.0.state().small.accumulators.get(labels).map(|found| (**found).clone())
     }
 
     /// Sizes.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let state = self.0.state();
+        let sealed = || state.partitions.iter().map(|partition| partition.manifest());
+        let span = state.head.span();
+        let times = |time: i64| Timestamp::from_millis(time);
+        let oldest = sealed().map(|m| times(m.oldest)).chain(span.map(|(oldest, _)| oldest));
+        let newest = sealed().map(|m| times(m.newest)).chain(span.map(|(_, newest)| newest));
+        let history = state.history.partitions.iter().map(|partition| partition.manifest());
+        let log = partition::size_of(&self.0.dir.join(keys::WAL));
+        let catalog = partition::size_of(&self.0.dir.join(keys::CATALOG));
+        let head = state.head.series_count() as u64;
+        Stats {
+            series: sealed().map(|manifest| manifest.series).max().unwrap_or(0).max(head),
+            samples: sealed().map(|m| m.samples).sum::<u64>() + state.head.samples(),
+            disk_bytes: sealed().chain(history).map(|m| m.bytes).sum::<u64>() + log + catalog,
+            oldest: oldest.min(),
+            newest: newest.max(),
+        }
     }
 
-    /// Seals what is old enough into partitions and cuts the log; called now and then. Blocking.
+    /// Seals what is old enough into partitions and cuts the log; called now and then. Returns how
+    /// many samples were sealed. Blocking.
     pub fn seal(&self) -> Result<u64, StoreError> {
-        todo!()
+        seal::seal(&self.0)
     }
 
     /// Removes what is older than its retention. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
-        todo!()
+        retention::clean_up(&self.0)
     }
 
-    /// Writes everything down and lets go of the directory. Blocking; later calls fail.
+    /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes
+    /// on from memory.
     pub fn close(&self) -> Result<(), StoreError> {
-        todo!()
+        let _alone = self.0.maintenance.lock();
+        self.0.ask(Request::Close)?;
+        self.0.join();
+        self.0.handles.close_idle();
+        *self.0.lock.lock() = None;
+        Ok(())
     }
+}
+
+/// What a store is made of.
+struct Parts {
+    engine: Box<dyn Engine>,
+    wal: WalOptions,
+    clock: Clock,
+    options: Options,
 }

@@ -4,11 +4,26 @@
 //!
 //! Each task has a name, a [`Policy`] and a [`Phase`]. A *critical* task that ends before it was
 //! told to stops the daemon; any other is started again after a growing pause. A task reports through
-//! its [`Heartbeat`]; the watchdog is fed only while every watched task has beaten lately.
+//! its [`Heartbeat`]; the watchdog is fed only while every watched task has beaten lately. A loop
+//! that works at intervals takes its beat from a [`Ticker`].
+//!
+//! Start with [`Supervisor`]; `task.rs` holds one task's life.
 
-use std::{future::Future, sync::Arc, time::Duration};
+mod backoff;
+mod heartbeat;
+mod stop;
+mod supervisor;
+mod task;
+mod ticker;
 
-use crate::time::Timestamp;
+use std::time::Duration;
+
+pub use heartbeat::Heartbeat;
+pub use stop::{StopSignal, StopSwitch};
+pub use supervisor::Supervisor;
+pub use ticker::{Tick, Ticker, spread_offset};
+
+use crate::{telemetry::events::SuperviseEvents, time::Timestamp};
 
 /// What happens when a task ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,40 +65,26 @@ pub struct TaskContext {
     pub stop: StopSignal,
     /// Says that the task is alive and how its work goes.
     pub heartbeat: Heartbeat,
+    name: &'static str,
+    events: SuperviseEvents,
 }
 
-/// Says when to stop; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct StopSignal(/* private */);
+impl TaskContext {
+    /// Ticks every `interval`, at this task's own place in it; ticks that are missed are counted
+    /// for the task.
+    pub fn ticker(&self, interval: Duration) -> Ticker {
+        Ticker::spread(self.name, interval, self.heartbeat.now())
+            .counting(self.events.ticks_missed(self.name))
+    }
 
-impl StopSignal {
-    /// Ends when the task shall stop.
-    pub async fn stopped(&self) {
-        todo!()
-    }
-    /// Whether it shall stop.
-    pub fn is_stopped(&self) -> bool {
-        todo!()
-    }
-}
-
-/// How a task says that it is alive.
-#[derive(Clone, Debug)]
-pub struct Heartbeat(/* private */);
-
-impl Heartbeat {
-    /// Alive, nothing to say.
-    pub fn beat(&self) {
-        todo!()
-    }
-    /// A piece of work went well.
-    pub fn succeeded(&self) {
-        todo!()
-    }
-    /// A piece of work failed; the task goes on.
-    pub fn failed(&self, error: impl Into<String>) {
-        let _ = error.into();
-        todo!()
+    /// The context of a task that a test runs by hand, with the switch that stops it.
+    #[cfg(feature = "testing")]
+    pub fn detached(name: &'static str, clock: crate::time::Clock) -> (StopSwitch, Self) {
+        let switch = StopSwitch::default();
+        let events = SuperviseEvents::new(&crate::telemetry::Telemetry::new());
+        let context =
+            Self { stop: switch.signal(), heartbeat: Heartbeat::new(clock), name, events };
+        (switch, context)
     }
 }
 
@@ -96,8 +97,20 @@ pub enum TaskState {
     Late,
     /// It ended and waits for its next start.
     Restarting,
-    /// It was told to stop and has.
+    /// It has ended for good: it was told to stop, or is critical and ended by itself.
     Stopped,
+}
+
+impl TaskState {
+    /// The word: `running`, `late`, `restarting`, `stopped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Late => "late",
+            Self::Restarting => "restarting",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// A task and how it fares.
@@ -113,58 +126,4 @@ pub struct TaskReport {
     pub last_success: Option<Timestamp>,
     /// Why its last piece of work failed, or why it ended; empty where neither is so.
     pub error: String,
-}
-
-/// Holds every task by name; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Supervisor(Arc<()>);
-
-impl Supervisor {
-    /// No tasks yet.
-    pub fn new(clock: crate::time::Clock, telemetry: &crate::telemetry::Telemetry) -> Self {
-        let _ = (clock, telemetry);
-        todo!()
-    }
-
-    /// Starts a task; `start` makes its future, again for each restart. An `Err` or a panic is the
-    /// reason that is reported; `Ok` before the stop signal counts as an end by itself, too.
-    pub fn spawn<F, Fut>(&self, spec: TaskSpec, start: F)
-    where
-        F: Fn(TaskContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        let _ = (spec, start);
-        todo!()
-    }
-
-    /// A short piece of work (a connection, a probe) of the task that owns `stop`, bounded by the caller; it is aborted at the
-    /// end of the stop deadline. Panics are counted and logged.
-    pub fn spawn_child<Fut>(&self, owner: &'static str, work: Fut) -> tokio::task::JoinHandle<()>
-    where
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let _ = (owner, work);
-        todo!()
-    }
-
-    /// How every task fares, sorted by name.
-    pub fn reports(&self) -> Vec<TaskReport> {
-        todo!()
-    }
-
-    /// Whether every watched task has beaten lately: the condition for feeding the watchdog.
-    pub fn is_alive(&self) -> bool {
-        todo!()
-    }
-
-    /// Ends when a critical task has ended by itself; says which and why.
-    pub async fn critical_end(&self) -> String {
-        todo!()
-    }
-
-    /// Stops all tasks phase by phase within `deadline`; what is left then is aborted, and named.
-    pub async fn stop(&self, deadline: Duration) -> Result<(), Vec<&'static str>> {
-        let _ = deadline;
-        todo!()
-    }
 }

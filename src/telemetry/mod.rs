@@ -6,8 +6,8 @@
 //! drift apart. Nothing here knows a word of the domain: events take texts and numbers.
 
 pub mod events;
-mod log;
+pub mod log;
 mod registry;
 
-pub use log::{LogFormat, LogOptions};
+pub use log::{LogError, LogFormat, LogHandle, LogOptions};
 pub use registry::Telemetry;

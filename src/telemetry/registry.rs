@@ -2,7 +2,7 @@
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, core::Collector, proto::MetricFamily,
+    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 /// Holds every own metric. Handles are cheap to clone and lock-free to move.
@@ -42,6 +42,11 @@ impl Telemetry {
         self.register(IntGauge::new(name, help))
     }
 
+    /// A gauge of whole numbers, with labels.
+    pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
     /// A gauge with labels.
     pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
@@ -66,6 +71,11 @@ impl Telemetry {
             HistogramOpts::new(name, help).buckets(buckets.to_vec()),
             labels,
         ))
+    }
+
+    /// Adds a counter that was made before the registry was.
+    pub(super) fn adopt(&self, counter: &IntCounter) {
+        self.register(Ok(counter.clone()));
     }
 
     /// # Panics

@@ -1,16 +1,23 @@
 //! The generated protobuf types of `proto/balefire/v1`, and the translations to and from the model.
+//!
+//! Everything that comes from outside is checked here, once: [`from_wire`] gives model types or an
+//! [`InvalidField`] that names the field by its path in the request. [`to_wire`] cannot fail.
+//! [`status()`] is the one place where an [`ErrorCode`](crate::error_code::ErrorCode) becomes a gRPC
+//! status. The module knows no service and no storage; what `monitor` speaks in is translated in
+//! `control`, out of the pieces made here.
+
+pub mod from_wire;
+mod status;
+pub mod to_wire;
+
+pub use from_wire::InvalidField;
+pub use status::{ERROR_DOMAIN, status};
 
 /// Generated from `proto/balefire/v1`.
-#[expect(
-    clippy::pedantic,
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes,
-    reason = "generated code"
-)]
+#[expect(clippy::pedantic, missing_docs, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("balefire.v1");
 }
 
-/// The compiled proto files, for reflection.
+/// The compiled proto files with all they import, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,1 +1,16 @@
 //! The reportable events, one file for each module that has any.
+
+mod collect;
+mod control;
+mod pipeline;
+mod probe;
+pub mod store;
+mod supervise;
+mod web;
+
+pub use collect::CollectEvents;
+pub use control::ControlEvents;
+pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents, UpkeepEvents};
+pub use probe::ProbeEvents;
+pub use supervise::SuperviseEvents;
+pub use web::WebEvents;

@@ -1,0 +1,294 @@
+//! The checked layer: from the tree to typed settings. One function per table; the calls to `take`
+//! are the schema.
+
+mod target;
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    AlertingOptions, CollectOptions, Config, HttpOptions, ProbeDefaults, ProbingOptions,
+    layers::{Layers, is_environment},
+    section::{Findings, Said, Section, unknown},
+    setting::{Bytes, Setting},
+    surroundings::{Places, Surroundings},
+};
+use crate::{
+    collect::COLLECTORS,
+    model::{Labels, METRIC_NAME},
+    store,
+    telemetry::{LogOptions, log::parse_filter},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+/// The longest path of a Unix socket: `sun_path` holds 108 bytes, with a zero at the end.
+const SOCKET_BYTES_MAX: usize = 107;
+const LOG_SIZE_MIN: Bytes = Bytes(4096);
+const LOG_FILES_MAX: u64 = 1000;
+const BUCKETS_MAX: usize = 200;
+
+/// Upper bounds of histograms made from single observations: those of Prometheus' client libraries.
+const HISTOGRAM_BUCKETS: [f64; 11] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Keys of Prometheus and Alertmanager that have no meaning here yet.
+const LATER: [&str; 7] = [
+    "include",
+    "inhibit_rules",
+    "receivers",
+    "remote_write",
+    "route",
+    "rule_files",
+    "scrape_configs",
+];
+
+/// Reads the whole tree. The configuration counts only where there are no problems.
+pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> (Config, Findings) {
+    let findings = RefCell::new(Findings { problems: layers.problems, ..Findings::default() });
+    let mut root = Section::root(layers.table, &findings);
+    let environment = root.optional_if("environment", |name: &String| check_environment(name));
+    let environment = environment.map(|said| said.value);
+    let state_dir = state_dir(&mut root, places);
+    let socket = socket(&mut root, places, &state_dir);
+    let socket_group = root.optional("socket_group").map(|said| said.value);
+    let global = global(root.section("global"), environment.as_deref());
+    let http = http(root.section("http"));
+    let log = log(root.section("log"));
+    let collectors = collectors(root.section("collect"));
+    let probing = probing(&mut root, places, around);
+    let (cooldown, histogram_buckets) = alerting(root.section("alerting"));
+    let (storage, cleanup_interval) = storage(root.section("storage"));
+    root.finish_with(|key| {
+        LATER.contains(&key).then(|| "comes with a later version; remove it for now".to_owned())
+    });
+    let config = Config {
+        file: layers.file,
+        environment,
+        external_labels: global.external_labels,
+        state_dir,
+        socket,
+        socket_group,
+        http,
+        log,
+        collect: CollectOptions { interval: global.scrape_interval, collectors },
+        probing,
+        alerting: AlertingOptions {
+            interval: global.evaluation_interval,
+            cooldown,
+            histogram_buckets,
+        },
+        storage,
+        cleanup_interval,
+        effective: Vec::new(),
+    };
+    (config, findings.into_inner())
+}
+
+fn check_environment(name: &str) -> Result<(), String> {
+    if is_environment(name) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name for an environment; use letters, digits, '-' and '_'"))
+}
+
+fn state_dir(root: &mut Section<'_>, places: &Places) -> PathBuf {
+    match &places.state_dir {
+        Some(dir) => root.take("state_dir", dir.clone()).value,
+        None => root
+            .required("state_dir", "a path, or set HOME or XDG_STATE_HOME", |_| Ok(()))
+            .map_or_else(PathBuf::new, |said| said.value),
+    }
+}
+
+fn socket(root: &mut Section<'_>, places: &Places, state_dir: &Path) -> PathBuf {
+    let usual = places.socket.clone().unwrap_or_else(|| state_dir.join("run/control.sock"));
+    let socket = root.take("socket", usual);
+    let bytes = socket.value.as_os_str().len();
+    if bytes > SOCKET_BYTES_MAX {
+        let path = socket.value.display();
+        let message = format!(
+            "{path} is too long for a socket: {bytes} bytes where {SOCKET_BYTES_MAX} are allowed; name a shorter path"
+        );
+        root.problem("socket", &socket.origin, message);
+    }
+    socket.value
+}
+
+/// `[global]`
+struct Global {
+    external_labels: Labels,
+    scrape_interval: Duration,
+    evaluation_interval: Duration,
+}
+
+fn global(mut section: Section<'_>, environment: Option<&str>) -> Global {
+    let labels = section.take_if("external_labels", [].into(), check_labels);
+    let interval = Duration::from_secs(30);
+    let scrape = section.take_if("scrape_interval", interval, within(SECOND, DAY));
+    let evaluation = section.take_if("evaluation_interval", interval, within(SECOND, DAY));
+    section.finish();
+    // `take_if` has let through what can be labels only.
+    let labels = Labels::new(labels.value).unwrap_or_else(|_| Labels::empty());
+    let external_labels = match environment {
+        Some(name) if labels.get("environment").is_none() => labels.with("environment", name),
+        _ => labels,
+    };
+    Global { external_labels, scrape_interval: scrape.value, evaluation_interval: evaluation.value }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    if labels.contains_key(METRIC_NAME) {
+        return Err(format!("{METRIC_NAME} is the metric's name; use another label"));
+    }
+    Labels::new(labels.clone()).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn http(mut section: Section<'_>) -> HttpOptions {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 9494));
+    let listen = section.take_if("listen", usual, |address| {
+        if address.ip().is_loopback() {
+            return Ok(());
+        }
+        let port = address.port();
+        Err(format!(
+            "{address} can be reached from elsewhere, which needs TLS and tokens, which come \
+             later; write \"127.0.0.1:{port}\""
+        ))
+    });
+    section.finish();
+    HttpOptions { listen: listen.value, explicit: !listen.is_default() }
+}
+
+fn log(mut section: Section<'_>) -> LogOptions {
+    let usual = LogOptions::default();
+    let files = usual.max_files as u64;
+    let filter = |level: &String| match parse_filter(level) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    };
+    let options = LogOptions {
+        level: section.take_if("level", usual.level, filter).value,
+        format: section.take("format", usual.format).value,
+        file: section.optional("file").map(|said| said.value),
+        max_size: section
+            .take_if("max_size", Bytes(usual.max_size), within(LOG_SIZE_MIN, Bytes(1 << 40)))
+            .value
+            .0,
+        max_age: section.take_if("max_age", usual.max_age, within(MINUTE, DAY * 3650)).value,
+        max_files: usize::try_from(
+            section.take_if("max_files", files, within(0, LOG_FILES_MAX)).value,
+        )
+        .unwrap_or(usual.max_files),
+    };
+    section.finish();
+    options
+}
+
+fn collectors(mut section: Section<'_>) -> Vec<&'static str> {
+    let rows: Vec<_> = COLLECTORS.iter().map(|row| (row.name, row.default_on)).collect();
+    let chosen = choose(&mut section, &rows);
+    section.finish();
+    chosen
+}
+
+/// The collectors that run: those that do so by default, without `disabled`, with `enabled`.
+fn choose(section: &mut Section<'_>, rows: &[(&'static str, bool)]) -> Vec<&'static str> {
+    let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+    let known = |wanted: &Vec<String>| {
+        let stranger = wanted.iter().find(|name| !names.contains(&name.as_str()));
+        stranger
+            .map_or(Ok(()), |name| Err(format!("{name:?}: {}", unknown("collector", name, &names))))
+    };
+    let disabled = section.take_if("disabled", Vec::new(), known);
+    let enabled = section.take_if("enabled", Vec::new(), known);
+    if let Some(both) = enabled.value.iter().find(|name| disabled.value.contains(name)) {
+        let message = format!("{both:?} is disabled as well; remove it from one of the two");
+        section.problem("enabled", &enabled.origin, message);
+    }
+    let listed = |said: &Said<Vec<String>>, name: &str| said.value.iter().any(|n| n == name);
+    let runs = |(name, default_on): &&(&'static str, bool)| {
+        !listed(&disabled, name) && (*default_on || listed(&enabled, name))
+    };
+    rows.iter().filter(runs).map(|(name, _)| *name).collect()
+}
+
+fn probing(root: &mut Section<'_>, places: &Places, around: &Surroundings) -> ProbingOptions {
+    let defaults = probe_defaults(root.section("probe"));
+    let mut discovery = root.section("discovery");
+    let discover = discovery.take("enabled", places.home.is_some()).value;
+    discovery.finish();
+    let targets = target::targets(root.sections("targets"), &defaults, around);
+    // Where the system service is told to discover, it does so for whoever runs it.
+    let home = places.home.clone().or_else(|| around.var("HOME").map(PathBuf::from));
+    ProbingOptions { targets, defaults, discover, home: home.filter(|_| discover) }
+}
+
+fn probe_defaults(mut section: Section<'_>) -> ProbeDefaults {
+    let interval = section.optional_if("interval", within(SECOND, DAY));
+    let usual = ProbeDefaults::default();
+    let defaults = ProbeDefaults {
+        interval: interval.map(|said| said.value),
+        timeout: section.take_if("timeout", usual.timeout, within(target::TIMEOUT_MIN, DAY)).value,
+        retries: section
+            .take_if("retries", u64::from(usual.retries), within(0, target::RETRIES_MAX))
+            .value
+            .try_into()
+            .unwrap_or(usual.retries),
+    };
+    section.finish();
+    defaults
+}
+
+fn alerting(mut section: Section<'_>) -> (Duration, Vec<f64>) {
+    let cooldown =
+        section.take_if("cooldown", Duration::from_mins(5), within(Duration::ZERO, DAY * 30));
+    let buckets = section
+        .take_if("histogram_buckets", HISTOGRAM_BUCKETS.to_vec(), |buckets| check_buckets(buckets));
+    section.finish();
+    (cooldown.value, buckets.value)
+}
+
+fn check_buckets(buckets: &[f64]) -> Result<(), String> {
+    if buckets.is_empty() || buckets.len() > BUCKETS_MAX {
+        return Err(format!("has {} buckets; write 1 to {BUCKETS_MAX}", buckets.len()));
+    }
+    if buckets.iter().any(|bound| !bound.is_finite()) {
+        return Err("has a bound that is not finite; leave it out, +Inf is always there".to_owned());
+    }
+    if buckets.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return Err("is not in order; write each bound larger than the one before".to_owned());
+    }
+    Ok(())
+}
+
+fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
+    let usual = store::Options::default();
+    let kept = within(Duration::from_hours(1), DAY * 36_500);
+    let retention = section.take_if("retention", usual.retention, &kept);
+    let history = section.take_if("history_retention", usual.history_retention, &kept);
+    let shorter = retention.value.min(history.value);
+    let cleanup = section.take_if("cleanup_interval", DAY.min(shorter), within(MINUTE, shorter));
+    section.finish();
+    let options = store::Options { retention: retention.value, history_retention: history.value };
+    (options, cleanup.value)
+}
+
+/// A check for values from `least` to `most`.
+fn within<T: Setting + PartialOrd>(least: T, most: T) -> impl Fn(&T) -> Result<(), String> {
+    move |value| {
+        if *value < least {
+            return Err(format!("{} is too little; write {} or more", value.show(), least.show()));
+        }
+        if *value > most {
+            return Err(format!("{} is too much; write {} or less", value.show(), most.show()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,593 @@
+use std::{collections::BTreeMap, fs, path::Path};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{Check, TargetSource};
+
+/// A home with files in it, and what is around the process.
+struct Home {
+    dir: TempDir,
+    around: Surroundings,
+    overrides: Overrides,
+}
+
+impl Home {
+    fn new(toml: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env = BTreeMap::from([("HOME".to_owned(), dir.path().display().to_string())]);
+        let around = Surroundings { env, is_root: false, root_dir: dir.path().into() };
+        let home = Self { dir, around, overrides: Overrides::default() };
+        home.with_file("balefire.toml", toml)
+    }
+
+    fn with_file(self, name: &str, content: &str) -> Self {
+        let dir = self.dir.path().join(".config/balefire");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(name), content).unwrap();
+        self
+    }
+
+    fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.around.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn load(&self) -> Result<Config, Problems> {
+        Config::load_in(&self.overrides, &self.around)
+    }
+
+    /// The problems, the folder's name left out.
+    fn problems(&self) -> Vec<String> {
+        let folder = format!("{}/.config/balefire/", self.dir.path().display());
+        let problems = self.load().expect_err("something is wrong").to_string();
+        problems.replace(&folder, "").lines().map(str::to_owned).collect()
+    }
+}
+
+#[track_caller]
+fn load(toml: &str) -> Config {
+    Home::new(toml).load().unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Checks that just these things are wrong with `toml`.
+#[track_caller]
+fn check(toml: &str, problems: &[&str]) {
+    assert_eq!(Home::new(toml).problems(), problems);
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let around = Surroundings {
+        env: BTreeMap::from([("HOME".to_owned(), "/nonexistent".to_owned())]),
+        ..Surroundings::default()
+    };
+    let config = Config::load_in(&Overrides::default(), &around).unwrap();
+    assert_eq!(config.file, None);
+    assert_eq!(config.state_dir, Path::new("/nonexistent/.local/state/balefire"));
+    assert_eq!(config.socket, Path::new("/nonexistent/.local/state/balefire/run/control.sock"));
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:9494");
+    assert!(!config.http.explicit);
+    assert_eq!(config.collect.interval, Duration::from_secs(30));
+    assert_eq!(config.alerting.interval, Duration::from_secs(30));
+    assert_eq!(config.alerting.cooldown, Duration::from_mins(5));
+    assert_eq!(config.cleanup_interval, Duration::from_hours(24));
+    assert_eq!(config.probing.home.as_deref(), Some(Path::new("/nonexistent")));
+    assert_eq!(config.log, LogOptions::default());
+}
+
+#[test]
+fn keys_are_read() {
+    let config = load(
+        r#"
+        socket_group = "ops"
+        [global]
+        scrape_interval = "1s"
+        external_labels = { site = "home" }
+        [http]
+        listen = "[::1]:0"
+        [log]
+        level = "info,balefire::probe=debug"
+        max_size = "1MiB"
+        [alerting]
+        histogram_buckets = [1, 2.5]
+        [storage]
+        retention = "7d"
+        "#,
+    );
+    assert_eq!(config.socket_group.as_deref(), Some("ops"));
+    assert_eq!(config.collect.interval, Duration::from_secs(1));
+    assert_eq!(config.external_labels.to_string(), r#"{site="home"}"#);
+    assert!(config.http.explicit);
+    assert_eq!(config.log.max_size, 1 << 20);
+    assert_eq!(config.alerting.histogram_buckets, [1.0, 2.5]);
+    assert_eq!(config.storage.retention, Duration::from_hours(7 * 24));
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_line() {
+    check(
+        "evironment = \"prod\"\n[log]\nlevel = \"loud\"\nmax_files = \"many\"\n[global]\nscrape_interval = \"30\"\n",
+        &[
+            "balefire.toml:1: evironment: unknown key; did you mean \"environment\"?",
+            "balefire.toml:3: log.level: invalid log level \"loud\": \"loud\" is no level; write off, \
+             error, warn, info, debug or trace, or directives such as \"info,balefire::probe=debug\"",
+            "balefire.toml:4: log.max_files: is a text; write a whole number",
+            "balefire.toml:6: global.scrape_interval: invalid duration \"30\": write a number and a \
+             unit, such as \"30s\", \"5m\", \"1h30m\" or \"250ms\"",
+        ],
+    );
+}
+
+#[test]
+fn broken_toml_is_told_with_the_rest() {
+    check(
+        "[http\nlisten = 5\n[log]\nlevel = \nlevl = \"info\"\nmax_files = true\n",
+        &[
+            "balefire.toml:1: this is not TOML: unclosed table, expected `]`",
+            "balefire.toml:4: this is not TOML: string values must be quoted, expected literal string",
+            "balefire.toml:5: log.levl: unknown key; did you mean \"level\"?",
+            "balefire.toml:6: log.max_files: is true or false; write a whole number",
+        ],
+    );
+    check(
+        "socket_group = \"a\"\nsocket_group = \"b\"\n",
+        &["balefire.toml:2: this is not TOML: duplicate key"],
+    );
+}
+
+#[test]
+fn wrong_types_are_named() {
+    check("http = 5", &["balefire.toml:1: http: is a whole number; write a table"]);
+    check(
+        "targets = 5",
+        &["balefire.toml:1: targets: is a whole number; write [[targets]] for each"],
+    );
+    check("targets = [5]", &["balefire.toml:1: targets[0]: is a whole number; write a table"]);
+    check(
+        "state_dir = \"here\"",
+        &[
+            "balefire.toml:1: state_dir: \"here\" is no absolute path; write one that begins with \"/\"",
+        ],
+    );
+    check("socket = 2020-01-01", &["balefire.toml:1: socket: is a date; write a path in quotes"]);
+}
+
+#[test]
+fn values_out_of_bounds_are_refused() {
+    check(
+        "[global]\nscrape_interval = \"999ms\"",
+        &["balefire.toml:2: global.scrape_interval: \"999ms\" is too little; write \"1s\" or more"],
+    );
+    check(
+        "[http]\nlisten = \"0.0.0.0:9494\"",
+        &[
+            "balefire.toml:2: http.listen: 0.0.0.0:9494 can be reached from elsewhere, which needs TLS \
+         and tokens, which come later; write \"127.0.0.1:9494\"",
+        ],
+    );
+    check(
+        "[alerting]\nhistogram_buckets = [1, 1]",
+        &["balefire.toml:2: alerting.histogram_buckets: is not in order; write each bound larger \
+         than the one before"],
+    );
+    check(
+        "[storage]\nretention = \"2h\"\ncleanup_interval = \"3h\"",
+        &["balefire.toml:3: storage.cleanup_interval: \"3h\" is too much; write \"2h\" or less"],
+    );
+    check(
+        "[global]\nexternal_labels = { __name__ = \"x\" }",
+        &[
+            "balefire.toml:2: global.external_labels: __name__ is the metric's name; use another label",
+        ],
+    );
+    check(
+        "[log]\nmax_size = 99999999999999999999",
+        &["balefire.toml:2: log.max_size: is a number; write a size such as \"10MiB\""],
+    );
+    let long = format!("/{}/control.sock", "x".repeat(100));
+    check(
+        &format!("socket = \"{long}\""),
+        &[&format!(
+            "balefire.toml:1: socket: {long} is too long for a socket: 114 bytes where 107 are allowed; \
+         name a shorter path"
+        )],
+    );
+}
+
+#[test]
+fn collectors_are_named_or_refused() {
+    check(
+        "[collect]\nenabled = [\"no-such\"]\n",
+        &[&format!(
+            "balefire.toml:2: collect.enabled: \"no-such\": {}",
+            section::unknown(
+                "collector",
+                "no-such",
+                &crate::collect::COLLECTORS.iter().map(|row| row.name).collect::<Vec<_>>()
+            )
+        )],
+    );
+}
+
+#[test]
+fn what_comes_later_is_said_to() {
+    check(
+        "scrape_configs = []\n[[remote_write]]\nurl = \"http://x\"",
+        &[
+            "balefire.toml:1: scrape_configs: comes with a later version; remove it for now",
+            "balefire.toml:2: remote_write: comes with a later version; remove it for now",
+        ],
+    );
+}
+
+#[test]
+fn targets_of_every_kind_are_read() {
+    let config = load(
+        r#"
+        [[targets]]
+        name = "time"
+        kind = "mcp"
+        command = ["mcp-server-time"]
+        env = { LANG = "C" }
+        [[targets]]
+        name = "docs"
+        kind = "mcp"
+        url = "http://127.0.0.1:3001/mcp"
+        [[targets]]
+        name = "site"
+        kind = "http"
+        url = "https://example.org"
+        interval = "5s"
+        expected_status = [200, 301]
+        [[targets]]
+        name = "db"
+        kind = "tcp"
+        address = "[::1]:5432"
+        timeout = "2s"
+        retries = 0
+        "#,
+    );
+    let targets = &config.probing.targets;
+    let shown: Vec<String> = targets
+        .iter()
+        .map(|t| {
+            let transport = t.check.transport();
+            format!("{} {transport} {:?} {:?} {}", t.name, t.interval, t.timeout, t.retries)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "time stdio 900s 10s 2",
+            "docs streamable-http 60s 10s 2",
+            "site https 5s 5s 0",
+            "db tcp 60s 2s 0",
+        ]
+    );
+    assert!(
+        targets
+            .iter()
+            .all(|t| t.probed && t.source == TargetSource::Config(config.file.clone().unwrap()))
+    );
+}
+
+#[test]
+fn probe_defaults_hold_for_targets_that_say_nothing() {
+    let config = load(
+        "[probe]\ninterval = \"2m\"\ntimeout = \"3s\"\nretries = 1\n\
+         [[targets]]\nname = \"a\"\nkind = \"tcp\"\naddress = \"h:1\"\n",
+    );
+    let target = &config.probing.targets[0];
+    assert_eq!(target.interval, Duration::from_mins(2));
+    assert_eq!((target.timeout, target.retries), (Duration::from_secs(3), 1));
+}
+
+#[test]
+fn a_target_needs_a_name_a_kind_and_something_to_check() {
+    check(
+        "[[targets]]\n",
+        &[
+            "balefire.toml:1: targets[0].name: is missing; write a name of your choice",
+            "balefire.toml:1: targets[0].kind: is missing; write \"mcp\", \"http\" or \"tcp\"",
+        ],
+    );
+    check(
+        "[[targets]]\nname = \"a\"\nkind = \"mcp\"\nintervall = \"1m\"\n",
+        &[
+            "balefire.toml:1: targets[0]: an MCP server has neither command and url; write command = \
+         [\"program\", \"argument\"] for one that is spawned, or url = \"http://…\" for one that runs",
+        ],
+    );
+    check(
+        "[[targets]]\nname = \"a\"\nkind = \"http\"\n",
+        &["balefire.toml:1: targets[0].url: is missing; write \"http://…\" or \"https://…\""],
+    );
+    check(
+        "[[targets]]\nname = \"a\"\nkind = \"tcp\"\nurl = \"http://x\"\n",
+        &[
+            "balefire.toml:1: targets[0].address: is missing; write \"host:port\"",
+            "balefire.toml:4: targets[0].url: unknown key; known here: name, kind, address, interval, \
+         timeout, retries",
+        ],
+    );
+}
+
+#[test]
+fn target_names_are_unique_plain_and_not_reserved() {
+    let target =
+        |name: &str| format!("[[targets]]\nname = {name:?}\nkind = \"tcp\"\naddress = \"h:1\"\n");
+    for name in ["all", "system", "balefire"] {
+        check(
+            &target(name),
+            &[&format!(
+                "balefire.toml:2: targets[0].name: {name:?} is reserved; choose another name"
+            )],
+        );
+    }
+    for name in ["", "a b", "-a", "ä", "a/b", &"x".repeat(65)] {
+        check(
+            &target(name),
+            &[&format!(
+                "balefire.toml:2: targets[0].name: {name:?} cannot be a name; use letters, digits, '-', \
+             '_' and '.', a letter or digit first, 64 at most"
+            )],
+        );
+    }
+    check(
+        &(target("a") + &target("a")),
+        &["balefire.toml:6: targets[1].name: \"a\" is the name of another target, at \
+           balefire.toml:2; choose one of its own"],
+    );
+}
+
+#[test]
+fn kinds_that_come_later_and_kinds_that_never_will() {
+    let target = |kind: &str| format!("[[targets]]\nname = \"a\"\nkind = \"{kind}\"\nx = 1\n");
+    check(
+        &target("dns"),
+        &[
+            "balefire.toml:3: targets[0].kind: kind \"dns\" comes with a later version; use mcp, http, tcp",
+        ],
+    );
+    check(
+        &target("htp"),
+        &["balefire.toml:3: targets[0].kind: \"htp\": unknown kind; did you mean \"http\"?"],
+    );
+}
+
+#[test]
+fn values_of_targets_are_checked() {
+    let check_line = |line: &str, message: &str| {
+        let kind = if line.starts_with("address") { "tcp" } else { "http" };
+        let url = if line.starts_with("url") || kind == "tcp" { "" } else { "url = \"http://h/\"" };
+        let toml = format!("[[targets]]\nname = \"a\"\nkind = \"{kind}\"\n{line}\n{url}\n");
+        let key = line.split(' ').next().unwrap();
+        check(&toml, &[&format!("balefire.toml:4: targets[0].{key}: {message}")]);
+    };
+    check_line("url = \"ftp://h\"", "is no URL that begins with \"http://\" or \"https://\"");
+    check_line("url = \"h\"", "is no URL that begins with \"http://\" or \"https://\"");
+    check_line(
+        "url = \"http://u:p@h/\"",
+        "holds a user and a password, which would be shown; use headers or bearer_token_file",
+    );
+    check_line("expected_status = []", "is empty; write [200]");
+    check_line("expected_status = [200, 700]", "700 is no HTTP status; write 100 to 599");
+    check_line("expected_status = [\"ok\"]", "entry 1: is a text; write a whole number");
+    check_line("headers = { \"a b\" = \"x\" }", "\"a b\" cannot be the name of a header");
+    check_line(
+        "headers = { a = \"x\\ny\" }",
+        "the value of \"a\" has a character that a header cannot have",
+    );
+    check_line("headers = { a = 5 }", "a: is a whole number; write a text in quotes");
+    check_line("retries = 11", "11 is too much; write 10 or less");
+    check_line(
+        "bearer_token_file = \"token\"",
+        "\"token\" is neither an absolute path nor, outside of systemd, a credential; write a path \
+         that begins with \"/\"",
+    );
+    check_line(
+        "bearer_token_file = \"/nonexistent\"",
+        "cannot read /nonexistent: No such file or directory (os error 2)",
+    );
+    for address in ["h", ":1", "h:0", "h:99999", "::1:5"] {
+        check_line(
+            &format!("address = \"{address}\""),
+            &format!("{address:?} is no host and port; write \"host:port\" or \"[::1]:port\""),
+        );
+    }
+}
+
+#[test]
+fn attempts_must_fit_into_the_interval() {
+    let target = "[[targets]]\nname = \"a\"\nkind = \"tcp\"\naddress = \"h:1\"\n";
+    let fits = load(&format!("{target}interval = \"20s\"\ntimeout = \"9500ms\"\nretries = 1\n"));
+    assert_eq!(fits.probing.targets[0].retries, 1);
+    check(
+        &format!("{target}interval = \"20s\"\ntimeout = \"9s\"\nretries = 2\n"),
+        &[
+            "balefire.toml:6: targets[0].timeout: 3 × 9s and the pauses between the attempts come to \
+           29s500ms, longer than the interval of 20s; write less, or a longer interval",
+        ],
+    );
+    check(
+        &format!("{target}timeout = \"61s\"\n"),
+        &[
+            "balefire.toml:5: targets[0].timeout: 1 × 1m1s and the pauses between the attempts come to 1m1s, longer than the interval of 1m; write less, or a longer interval",
+        ],
+    );
+}
+
+#[test]
+fn secrets_come_from_files_credentials_and_the_environment() {
+    let target = "[[targets]]\nname = \"a\"\nkind = \"mcp\"\n";
+    let home = Home::new(&format!(
+        "{target}url = \"http://h/\"\nbearer_token_file = \"token\"\n\
+         {}command = [\"x\"]\nenv_files = {{ KEY = \"token\" }}\n",
+        target.replace("\"a\"", "\"b\"")
+    ));
+    let home = home.with_file("token", " s3cret\n");
+    let folder = home.dir.path().join(".config/balefire").display().to_string();
+    let home = home
+        .with_env("CREDENTIALS_DIRECTORY", &folder)
+        .with_env("BALEFIRE__TARGETS__1__ENV__API_KEY", "s3cret too");
+    let config = home.load().unwrap_or_else(|problems| panic!("{problems}"));
+    let Check::McpHttp { headers, .. } = &config.probing.targets[0].check else { panic!() };
+    assert_eq!(headers["Authorization"].reveal(), "Bearer s3cret");
+    let Check::McpStdio { env, .. } = &config.probing.targets[1].check else { panic!() };
+    assert_eq!(env["KEY"].reveal(), "s3cret");
+    assert_eq!(env["API_KEY"].reveal(), "s3cret too");
+    let shown = print_config(&config);
+    assert!(!shown.contains("s3cret") && shown.contains("API_KEY = \"<redacted>\""), "{shown}");
+}
+
+#[test]
+fn later_layers_count_more() {
+    let home = Home::new("environment = \"prod\"\n[log]\nlevel = \"warn\"\nformat = \"json\"\n")
+        .with_file(
+            "balefire.prod.toml",
+            "[log]\nlevel = \"error\"\n[global]\nscrape_interval = \"5s\"\n",
+        )
+        .with_env("BALEFIRE__GLOBAL__SCRAPE_INTERVAL", "6s")
+        .with_env("BALEFIRE__HTTP__LISTEN", "127.0.0.1:1");
+    let home = Home {
+        overrides: Overrides { listen: Some("127.0.0.1:2".to_owned()), ..Overrides::default() },
+        ..home
+    };
+    let config = home.load().unwrap();
+    assert_eq!(config.log.level, "error");
+    assert_eq!(config.log.format, crate::telemetry::LogFormat::Json);
+    assert_eq!(config.collect.interval, Duration::from_secs(6));
+    assert_eq!(config.http.listen.port(), 2);
+    assert_eq!(config.external_labels.get("environment"), Some("prod"));
+
+    let home = home.with_env("BALEFIRE_ENVIRONMENT", "test");
+    assert_eq!(home.load().unwrap().log.level, "warn", "no overlay for test");
+}
+
+#[test]
+fn problems_name_the_layer() {
+    let home = Home::new("environment = \"prod\"\n")
+        .with_file("balefire.prod.toml", "environment = \"test\"\n[log]\nlevel = 5\n")
+        .with_env("BALEFIRE__GLOBAL__SCRAPE_INTERVALL", "6s")
+        .with_env("BALEFIRE__TARGETS__0__URL", "http://x");
+    let home = Home {
+        overrides: Overrides { listen: Some("here".to_owned()), ..Overrides::default() },
+        ..home
+    };
+    assert_eq!(
+        home.problems(),
+        [
+            "balefire.prod.toml:1: environment: an overlay cannot set it; remove it here, and set it in the base file",
+            "balefire.prod.toml:3: log.level: is a whole number; write a text in quotes",
+            "environment variable BALEFIRE__GLOBAL__SCRAPE_INTERVALL: global.scrape_intervall: unknown key; did you mean \"scrape_interval\"?",
+            "environment variable BALEFIRE__TARGETS__0__URL: targets: is a table; write [[targets]] for each",
+            "flag --listen: http.listen: \"here\" is no address and port; write one such as \"127.0.0.1:9494\"",
+        ]
+    );
+}
+
+#[test]
+fn an_environment_is_no_path() {
+    let home = Home::new("").with_env("BALEFIRE_ENVIRONMENT", "../x");
+    assert_eq!(
+        home.problems(),
+        ["environment variable BALEFIRE_ENVIRONMENT: environment: \"../x\" is no name for an \
+         environment; use letters, digits, '-' and '_'",]
+    );
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let home = Home::new("").with_env("BALEFIRE_CONFIG", "/nonexistent/balefire.toml");
+    assert_eq!(
+        home.problems(),
+        ["/nonexistent/balefire.toml: cannot be read: No such file or directory (os error 2)",]
+    );
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_again() {
+    let toml = "socket_group = \"ops\"\n[http]\nlisten = \"127.0.0.1:1\"\n\
+                [[targets]]\nname = \"a\"\nkind = \"http\"\nurl = \"http://h/\"\nheaders = { K = \"s3cret\" }\n";
+    let config = load(toml);
+    let shown = print_config(&config);
+    assert!(shown.contains("listen = \"127.0.0.1:1\"  # "), "{shown}");
+    assert!(shown.contains("balefire.toml:3\n") && shown.contains("level = \"info\"  # default"));
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let again = load(&shown);
+    assert_eq!(again.probing.targets[0].name, "a");
+    assert_eq!((again.http, again.storage, again.log), (config.http, config.storage, config.log));
+}
+
+/// The packaged file with every key made active.
+fn packaged() -> String {
+    let text = include_str!("../../packaging/balefire.toml");
+    let active = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    text.lines().map(|line| active(line) + "\n").collect()
+}
+
+#[test]
+fn the_packaged_file_is_right_as_it_is() {
+    let config = load(include_str!("../../packaging/balefire.toml"));
+    assert_eq!(config.storage, store::Options::default());
+}
+
+#[test]
+fn the_packaged_file_names_every_key_and_its_default() {
+    let secrets = tempfile::tempdir().unwrap();
+    let folder = secrets.path().display().to_string();
+    for name in ["time-key", "docs-token"] {
+        fs::write(secrets.path().join(name), "x").unwrap();
+    }
+    let full = load(&packaged().replace("/etc/balefire/secrets", &folder));
+    assert_eq!(full.probing.targets.len(), 4);
+
+    let keys = |config: &Config| -> Vec<(String, &'static str, String)> {
+        let plain = |e: &&Effective| !e.section.starts_with("targets");
+        let rows = config.effective.iter().filter(plain);
+        rows.map(|e| (e.section.clone(), e.key, e.value.clone())).collect()
+    };
+    let stands_for_itself = ["state_dir", "socket", "external_labels"];
+    for (section, key, value) in keys(&load("")) {
+        let said = full.effective.iter().find(|e| e.section == section && e.key == key).unwrap();
+        assert_ne!(said.origin, Origin::Default, "{section} {key} is not in the packaged file");
+        if !stands_for_itself.contains(&key) {
+            assert_eq!(said.value, value, "{section} {key}");
+        }
+    }
+}
+
+#[test]
+fn a_deep_tree_is_refused() {
+    for toml in [
+        format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("a = {}1{}", "{a=".repeat(100_000), "}".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+        format!("[{}a]", "a.".repeat(100_000)),
+    ] {
+        assert!(Home::new(&toml).load().is_err(), "{}…", &toml[..20]);
+    }
+}
+
+proptest! {
+    /// Texts made of what configurations are made of find more than arbitrary ones.
+    #[test]
+    fn no_text_makes_it_panic(words in proptest::collection::vec(
+        prop_oneof![
+            Just("[[targets]]\n"), Just("[http]\n"), Just("name"), Just("kind"), Just("headers"),
+            Just(" = "), Just("\"mcp\""), Just("\"30s\""), Just("\""), Just("["), Just("]"),
+            Just("{"), Just("}"), Just("."), Just("\n"), Just("5"), Just("-1e999"), Just("ä"),
+            Just("timeout"), Just("targets"), Just("environment"), Just(","), Just("2020-01-01"),
+        ],
+        0..40,
+    )) {
+        let _ = Home::new(&words.concat()).load();
+    }
+}

@@ -1,0 +1,99 @@
+//! `SystemService`.
+
+use std::time::Duration;
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    monitor::Monitor,
+    wire::{
+        InvalidField, from_wire, to_wire,
+        v1::{self, system_service_server::SystemService},
+    },
+};
+
+use super::{App, convert};
+
+/// What an overview covers where nothing is said.
+const OVERVIEW_RANGE: Duration = Duration::from_hours(1);
+
+/// The daemon itself.
+#[derive(Debug)]
+pub(super) struct System {
+    monitor: Monitor,
+}
+
+impl System {
+    pub(super) fn new(app: &App) -> Self {
+        Self { monitor: app.monitor.clone() }
+    }
+}
+
+#[tonic::async_trait]
+impl SystemService for System {
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(convert::daemon_status(self.monitor.status())))
+    }
+
+    async fn get_overview(
+        &self,
+        request: Request<v1::GetOverviewRequest>,
+    ) -> Result<Response<v1::GetOverviewResponse>, Status> {
+        let wire = request.into_inner();
+        let range = overview_range(wire.range)?;
+        let overview = self.monitor.overview(wire.include_details, range).await?;
+        Ok(Response::new(convert::overview(overview)))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<v1::ReloadRequest>,
+    ) -> Result<Response<v1::ReloadResponse>, Status> {
+        let changes = self.monitor.reload(&convert::caller(&request)).await?;
+        Ok(Response::new(v1::ReloadResponse { changes }))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<v1::SetLogLevelRequest>,
+    ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
+        let caller = convert::caller(&request);
+        let filter = from_wire::text("filter", request.into_inner().filter)?;
+        let previous_filter = self.monitor.set_log_level(&caller, &filter).await?;
+        Ok(Response::new(v1::SetLogLevelResponse { previous_filter }))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<v1::ListAuditRequest>,
+    ) -> Result<Response<v1::ListAuditResponse>, Status> {
+        let wire = request.into_inner();
+        let page = from_wire::page(wire.page_size, wire.page_token)?;
+        let (entries, next_page_token) =
+            convert::page(self.monitor.audit(&page)?, to_wire::audit_entry);
+        Ok(Response::new(v1::ListAuditResponse { entries, next_page_token }))
+    }
+}
+
+fn overview_range(wire: Option<prost_types::Duration>) -> Result<Duration, InvalidField> {
+    let range = from_wire::optional_duration("range", wire)?.unwrap_or(OVERVIEW_RANGE);
+    if range.is_zero() {
+        return Err(InvalidField::new("range", "zero: give a length such as 1h, or leave it out"));
+    }
+    Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overview_covers_an_hour_unless_said_otherwise() {
+        assert_eq!(overview_range(None), Ok(OVERVIEW_RANGE));
+        let zero = Some(prost_types::Duration { seconds: 0, nanos: 0 });
+        assert_eq!(overview_range(zero).unwrap_err().field, "range");
+    }
+}

@@ -1,0 +1,195 @@
+//! Connections: accepted, bounded, drained.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{Stream, stream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Connected},
+};
+
+use crate::{limits, supervise::StopSignal, telemetry::events::ControlEvents};
+
+use super::{
+    guard::GuardLayer,
+    peer::{Gate, Peer},
+    socket::ControlSocket,
+};
+
+/// How long requests may go on after the stop signal, before their connections are cut.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Before the next try to accept where the system gave no connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(DRAIN.as_millis() * 2 < limits::STOP_DEADLINE.as_millis());
+
+/// Serves `routes` on `socket` until told to stop; returns when every connection is closed.
+pub(super) async fn serve(
+    socket: &ControlSocket,
+    routes: Routes,
+    events: ControlEvents,
+    stop: StopSignal,
+) -> Result<(), String> {
+    let listener = socket
+        .listen()
+        .map_err(|error| format!("cannot listen on {}: {error}", socket.path().display()))?;
+    let cut = CancellationToken::new();
+    let door = Door::new(listener, socket.gate(), events.clone(), cut.clone());
+    let serving = Server::builder()
+        .max_concurrent_streams(limits::GRPC_STREAMS_PER_CONNECTION_MAX)
+        .layer(GuardLayer { events })
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(door.connections(), stop.stopped());
+    tokio::pin!(serving);
+    tokio::select! {
+        result = &mut serving => return result.map_err(|error| error.to_string()),
+        () = drained(&stop) => cut.cancel(),
+    }
+    serving.await.map_err(|error| error.to_string())
+}
+
+/// Ends when requests have had their time after the stop signal.
+async fn drained(stop: &StopSignal) {
+    stop.stopped().await;
+    tokio::time::sleep(DRAIN).await;
+}
+
+/// Where connections come in.
+struct Door {
+    listener: UnixListener,
+    gate: Gate,
+    slots: Arc<Semaphore>,
+    events: ControlEvents,
+    cut: CancellationToken,
+}
+
+impl Door {
+    fn new(
+        listener: UnixListener,
+        gate: Gate,
+        events: ControlEvents,
+        cut: CancellationToken,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(limits::GRPC_CONNECTIONS_MAX));
+        Self { listener, gate, slots, events, cut }
+    }
+
+    /// One connection after the other; never ends.
+    fn connections(self) -> impl Stream<Item = io::Result<Connection>> {
+        stream::unfold(self, |door| async move {
+            let connection = door.next().await;
+            Some((Ok(connection), door))
+        })
+    }
+
+    async fn next(&self) -> Connection {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Some(connection) = self.admit(stream) {
+                        return connection;
+                    }
+                }
+                Err(error) => {
+                    self.events.accept_failed(&error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// A connection with its slot; where there is none left, the stream is closed at once.
+    fn admit(&self, stream: UnixStream) -> Option<Connection> {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.events.connection_refused(limits::GRPC_CONNECTIONS_MAX);
+            return None;
+        };
+        let peer = self.gate.peer(&stream);
+        self.events.connected(peer.uid);
+        Some(Connection {
+            stream,
+            peer,
+            events: self.events.clone(),
+            cut: Box::pin(self.cut.clone().cancelled_owned()),
+            _slot: slot,
+        })
+    }
+}
+
+/// A connection that holds its slot, and reads as ended once it is cut.
+struct Connection {
+    stream: UnixStream,
+    peer: Peer,
+    events: ControlEvents,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.events.disconnected();
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,67 @@
+//! A new configuration for the running process: applied whole or refused.
+
+use crate::{config::Config, error_code::ErrorCode, model::Event, monitor::Failure};
+
+use super::running::{Running, settings};
+
+/// Reads the configuration again and applies it; what changed, a line each. Where it is wrong the
+/// old one stays.
+pub(super) async fn reload(running: &mut Running) -> Result<Vec<String>, Failure> {
+    let new = Config::load(&running.overrides)
+        .map_err(|problems| Failure::new(ErrorCode::FailedPrecondition, problems.to_string()))?;
+    let mut changes = needing_restart(&running.config, &new);
+    changes.extend(apply_log(running, &new)?);
+    changes.extend(apply_loops(running, &new));
+    running.monitor.set_settings(settings(&new));
+    let (targets, problems) = running.monitor.declare_targets().await?;
+    changes.extend(targets);
+    changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
+    running.config = new;
+    running
+        .bus
+        .publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
+    Ok(changes)
+}
+
+/// What only the next start applies.
+fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
+    let fixed = [
+        ("state_dir", old.state_dir != new.state_dir),
+        ("socket", old.socket != new.socket),
+        ("socket_group", old.socket_group != new.socket_group),
+        ("[http] listen", old.http != new.http),
+        ("[storage] retention", old.storage != new.storage),
+        ("[log] file", old.log.file != new.log.file || old.log.format != new.log.format),
+        ("external labels", old.external_labels != new.external_labels),
+    ];
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| format!("{key} changed: needs a restart")).collect()
+}
+
+fn apply_log(running: &Running, new: &Config) -> Result<Option<String>, Failure> {
+    running.log.reopen();
+    if running.config.log.level == new.log.level {
+        return Ok(None);
+    }
+    let set = running.log.set_filter(&new.log.level);
+    set.map_err(|error| Failure::field("log.level", error.to_string()))?;
+    Ok(Some(format!("log level is {}", new.log.level)))
+}
+
+fn apply_loops(running: &Running, new: &Config) -> Vec<String> {
+    let (old, controls) = (&running.config, &running.controls);
+    let mut changes = Vec::new();
+    if old.collect != new.collect {
+        controls.collecting.apply(&new.collect);
+        changes.push("collecting changed".to_owned());
+    }
+    if old.alerting != new.alerting {
+        controls.evaluating.send_replace(new.alerting.interval);
+        changes.push("alerting changed".to_owned());
+    }
+    if old.cleanup_interval != new.cleanup_interval {
+        controls.cleanup.send_replace(new.cleanup_interval);
+        changes.push("clean-up interval changed".to_owned());
+    }
+    changes
+}

@@ -1,0 +1,193 @@
+//! What is stored: queries, series, labels.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::timeout};
+
+use crate::{
+    error_code::ErrorCode,
+    limits,
+    model::{Labels, Matcher, Page, PageRequest, is_label_name},
+    pipeline::evaluating::query_limits,
+    promql::{self, Answer, Limits, Query, QueryError, Steps},
+    store::Snapshot,
+    time::Timestamp,
+};
+
+use super::{Failure, Monitor, TimeRange};
+
+/// Tells a query to end when nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Monitor {
+    /// Evaluates at one instant (now, where absent).
+    pub async fn query(
+        &self,
+        expr: &str,
+        at: Option<Timestamp>,
+        timeout: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let at = at.unwrap_or_else(|| self.now());
+        self.run(expr, timeout, move |query, snapshot, limits| query.instant(snapshot, at, limits))
+            .await
+    }
+
+    /// Evaluates over a range.
+    pub async fn query_range(
+        &self,
+        expr: &str,
+        range: TimeRange,
+        step: Duration,
+        timeout: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        check_range(range)?;
+        let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+        if step_ms == 0 {
+            return Err(Failure::field("step", "must be at least 1ms, such as \"30s\""));
+        }
+        let count = range.end.since(range.start).as_millis() / u128::from(step_ms) + 1;
+        if count > limits::QUERY_STEPS_MAX as u128 {
+            let max = limits::QUERY_STEPS_MAX;
+            return Err(Failure::field(
+                "step",
+                format!("{count} steps where {max} are allowed: make the step longer"),
+            ));
+        }
+        let steps = Steps { start: range.start, end: range.end, step };
+        self.run(expr, timeout, move |query, snapshot, limits| query.range(snapshot, steps, limits))
+            .await
+    }
+
+    /// Parses, then evaluates off the async threads, within bounds of number and time.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        expr: &str,
+        limit: Option<Duration>,
+        evaluate: impl FnOnce(&Query, &Snapshot, &Limits) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let query = promql::parse(expr).map_err(|error| Failure::query("expr", &error))?;
+        let limit = limit.unwrap_or(limits::QUERY_TIMEOUT).min(limits::QUERY_TIMEOUT);
+        let cancel = CancelOnDrop(Arc::default());
+        let bounds = query_limits(cancel.0.clone());
+        let store = self.parts.store.clone();
+        let places = self.queries.clone();
+        let work = async move {
+            let place = places.acquire_owned().await;
+            let evaluated = spawn_blocking(move || {
+                let _place = place;
+                evaluate(&query, &store.snapshot(), &bounds)
+            });
+            evaluated.await.map_err(|error| {
+                Failure::new(ErrorCode::Internal, format!("the query panicked: {error}"))
+            })
+        };
+        let late = |_| {
+            let seconds = limit.as_secs_f64();
+            Failure::new(
+                ErrorCode::DeadlineExceeded,
+                format!("the query took longer than {seconds} s: ask for less"),
+            )
+        };
+        let result = timeout(limit, work).await.map_err(late)??;
+        result.map_err(|error| Failure::query("expr", &error))
+    }
+
+    /// The series that match any of the selectors, sorted.
+    pub async fn series(
+        &self,
+        matchers: &[String],
+        range: Option<TimeRange>,
+        page: &PageRequest,
+    ) -> Result<Page<Labels>, Failure> {
+        let series = self.matching(matchers, range).await?;
+        Ok(page.cut(series, ToString::to_string))
+    }
+
+    /// The label names of the series that match.
+    pub async fn label_names(
+        &self,
+        matchers: &[String],
+        range: Option<TimeRange>,
+        page: &PageRequest,
+    ) -> Result<Page<String>, Failure> {
+        let series = self.matching(matchers, range).await?;
+        let names: BTreeSet<&str> =
+            series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
+        Ok(page.cut(names.into_iter().map(str::to_owned), Clone::clone))
+    }
+
+    /// The values of one label of the series that match.
+    pub async fn label_values(
+        &self,
+        name: &str,
+        matchers: &[String],
+        range: Option<TimeRange>,
+        page: &PageRequest,
+    ) -> Result<Page<String>, Failure> {
+        if !is_label_name(name) {
+            return Err(Failure::field(
+                "name",
+                format!("{name:?} is no label name: use letters, digits and '_'"),
+            ));
+        }
+        let series = self.matching(matchers, range).await?;
+        let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
+        Ok(page.cut(values.into_iter().map(str::to_owned), Clone::clone))
+    }
+
+    async fn matching(
+        &self,
+        matchers: &[String],
+        range: Option<TimeRange>,
+    ) -> Result<Vec<Labels>, Failure> {
+        let range = self.whole_or(range)?;
+        let selectors = parse_selectors(matchers)?;
+        let store = self.parts.store.clone();
+        let found = spawn_blocking(move || store.series(&selectors, range.start, range.end)).await;
+        let found = found.map_err(|error| {
+            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
+        })?;
+        // By their text, which is what the page tokens compare.
+        let mut series = found?;
+        series.sort_by_cached_key(ToString::to_string);
+        Ok(series)
+    }
+
+    /// All of the past, where no range is given.
+    pub(super) fn whole_or(&self, range: Option<TimeRange>) -> Result<TimeRange, Failure> {
+        let range =
+            range.unwrap_or(TimeRange { start: Timestamp::from_millis(0), end: self.now() });
+        check_range(range)?;
+        Ok(range)
+    }
+}
+
+/// The matchers of each selector.
+pub(super) fn parse_selectors(selectors: &[String]) -> Result<Vec<Vec<Matcher>>, Failure> {
+    let parse = |(index, text): (usize, &String)| {
+        promql::parse_selector(text)
+            .map_err(|error| Failure::query(&format!("matchers[{index}]"), &error))
+    };
+    selectors.iter().enumerate().map(parse).collect()
+}
+
+pub(super) fn check_range(range: TimeRange) -> Result<(), Failure> {
+    if range.start <= range.end {
+        return Ok(());
+    }
+    let (start, end) = (range.start, range.end);
+    Err(Failure::field("end", format!("{end} lies before start ({start}): exchange the two")))
+}

@@ -1,0 +1,249 @@
+//! The loop that evaluates the rules and moves alerts from state to state.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+
+use crate::{
+    alert, limits,
+    model::{
+        AlertInstance, AlertState, Batch, Event, Labels, METRIC_NAME, Rule, SeriesSample,
+        Transition, stale_nan,
+    },
+    promql::{self, Limits, QueryError, Queryable, Value},
+    store::{Change, Snapshot, Store},
+    supervise::TaskContext,
+    telemetry::{Telemetry, events::EvaluatingEvents},
+    time::{Clock, Timestamp},
+};
+
+use super::{Bus, Report, RuleBook, rhythm::Rhythm};
+
+/// What the loop works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where rules, instances and samples are.
+    pub store: Store,
+    /// How evaluations went.
+    pub rules: RuleBook,
+    /// Who hears of transitions.
+    pub bus: Bus,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The loop; [`Evaluating::run`] is what the supervisor starts, and starts again.
+#[derive(Clone, Debug)]
+pub struct Evaluating {
+    parts: Parts,
+    events: EvaluatingEvents,
+    interval: watch::Receiver<Duration>,
+}
+
+/// One rule's evaluation.
+struct Evaluated {
+    rule: Rule,
+    prior: Vec<AlertInstance>,
+    report: Report,
+    /// `None` where the evaluation failed: the instances stay as they were.
+    outcome: Option<alert::Outcome>,
+}
+
+impl Evaluating {
+    /// A loop that evaluates every `interval`, which its sender changes.
+    pub fn new(
+        parts: Parts,
+        telemetry: &Telemetry,
+        interval: Duration,
+    ) -> (Self, watch::Sender<Duration>) {
+        let (sender, interval) = watch::channel(interval);
+        (Self { parts, events: EvaluatingEvents::new(telemetry), interval }, sender)
+    }
+
+    /// Evaluates until it is told to stop.
+    pub async fn run(self, context: TaskContext) -> Result<(), String> {
+        let mut rhythm = Rhythm::new(context, self.interval.clone());
+        let mut told = BTreeSet::new();
+        while rhythm.next().await.is_some() {
+            match self.pass(&mut told).await {
+                Ok(()) => rhythm.context.heartbeat.succeeded(),
+                Err(reason) => rhythm.context.heartbeat.failed(reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates every rule once. `told` are the series of the pass before, which end where this one
+    /// does not go on with them.
+    async fn pass(&self, told: &mut BTreeSet<Labels>) -> Result<(), String> {
+        let started = Instant::now();
+        let _writing = self.parts.rules.writing().await;
+        let now = self.parts.clock.now();
+        let store = self.parts.store.clone();
+        let all = spawn_blocking(move || evaluate_all(&store, now))
+            .await
+            .map_err(|error| format!("an evaluation panicked: {error}"))?;
+
+        let alive = alert_series(&all, now);
+        let names: BTreeSet<Labels> = alive.iter().map(|sample| sample.labels.clone()).collect();
+        let ended = told
+            .difference(&names)
+            .map(|labels| SeriesSample::new(labels.clone(), now, stale_nan()));
+        let batch =
+            Batch { samples: ended.chain(alive.iter().cloned()).collect(), metadata: Vec::new() };
+        let stored = self.parts.store.append_and_commit(batch, changes(&all)).await;
+        stored.map_err(|error| error.to_string())?;
+
+        *told = names;
+        self.tell(all);
+        self.events.passed(started.elapsed());
+        Ok(())
+    }
+
+    /// After it is durable, and only then.
+    fn tell(&self, all: Vec<Evaluated>) {
+        let mut reports = HashMap::new();
+        for evaluated in all {
+            if !evaluated.report.error.is_empty() {
+                self.events.failed(&evaluated.rule.id, &evaluated.report.error);
+            }
+            for transition in evaluated.outcome.into_iter().flat_map(|outcome| outcome.transitions)
+            {
+                self.tell_transition(transition);
+            }
+            reports.insert(evaluated.rule.id, evaluated.report);
+        }
+        self.parts.rules.set_reports(reports);
+    }
+
+    fn tell_transition(&self, transition: Transition) {
+        let alert = transition.labels.to_string();
+        self.events.transition(
+            &transition.rule_id,
+            &alert,
+            transition.to.name(),
+            transition.notified,
+        );
+        self.parts.bus.publish(Event::AlertTransition(transition));
+    }
+}
+
+/// The bounds of a query that nobody cancels.
+pub fn query_limits(cancelled: Arc<AtomicBool>) -> Limits {
+    Limits { samples_max: limits::QUERY_SAMPLES_MAX, lookback: limits::QUERY_LOOKBACK, cancelled }
+}
+
+fn evaluate_all(store: &Store, now: Timestamp) -> Vec<Evaluated> {
+    let snapshot = store.snapshot();
+    let rules = store.rules().into_iter().filter(|rule| rule.enabled);
+    rules.map(|rule| evaluate(store, &snapshot, rule, now)).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measures how long the evaluation took, off the async runtime"
+)]
+fn evaluate(store: &Store, snapshot: &Snapshot, rule: Rule, now: Timestamp) -> Evaluated {
+    let started = std::time::Instant::now();
+    let prior = store.instances(&rule.id);
+    let active = active_series(snapshot, &rule.condition, now);
+    let outcome = active.map_err(|error| error.to_string()).and_then(|active| {
+        alert::step(&rule, &active.series, &prior, now)
+            .map(|outcome| (outcome, active.has_data))
+            .map_err(|error| error.to_string())
+    });
+    let (outcome, has_data, error) = match outcome {
+        Ok((outcome, has_data)) => (Some(outcome), has_data, String::new()),
+        Err(error) => (None, false, error),
+    };
+    let report = Report { error, at: Some(now), duration: started.elapsed(), has_data };
+    Evaluated { rule, prior, report, outcome }
+}
+
+/// What a condition comes to.
+struct Active {
+    series: Vec<(Labels, f64)>,
+    has_data: bool,
+}
+
+fn active_series(
+    snapshot: &Snapshot,
+    condition: &str,
+    now: Timestamp,
+) -> Result<Active, QueryError> {
+    let query = promql::parse(condition)?;
+    let answer = query.instant(snapshot, now, &query_limits(Arc::default()))?;
+    let series: Vec<(Labels, f64)> = match answer.value {
+        Value::Vector(series) => {
+            series.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()
+        }
+        // As Prometheus: a scalar is one series without labels.
+        Value::Scalar(sample) => vec![(Labels::empty(), sample.value)],
+        Value::String(..) | Value::Matrix(_) => {
+            return Err(QueryError::Execution(
+                "a condition must be a vector or a scalar".to_owned(),
+            ));
+        }
+    };
+    let has_data = !series.is_empty() || any_data(snapshot, &query.metric_names(), now);
+    Ok(Active { series, has_data })
+}
+
+/// Whether any of the metrics has a sample within the look-back.
+fn any_data(snapshot: &Snapshot, names: &[String], now: Timestamp) -> bool {
+    names.is_empty()
+        || names.iter().any(|name| {
+            let matchers = vec![crate::model::Matcher::equal(METRIC_NAME, name)];
+            let selection =
+                promql::Selection { matchers, start: now.minus(limits::QUERY_LOOKBACK), end: now };
+            snapshot.select(&selection).is_ok_and(|series| !series.is_empty())
+        })
+}
+
+/// What is to be written: instances only where they changed by more than their value, which moves
+/// all the time and is in the samples anyway.
+fn changes(all: &[Evaluated]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for evaluated in all {
+        let Some(outcome) = &evaluated.outcome else { continue };
+        if !same_but_for_values(&evaluated.prior, &outcome.instances) {
+            let (rule_id, instances) = (evaluated.rule.id.clone(), outcome.instances.clone());
+            changes.push(Change::PutInstances { rule_id, instances });
+        }
+        changes.extend(outcome.transitions.iter().cloned().map(Change::AddTransition));
+    }
+    changes
+}
+
+fn same_but_for_values(before: &[AlertInstance], after: &[AlertInstance]) -> bool {
+    let same = |(a, b): (&AlertInstance, &AlertInstance)| {
+        AlertInstance { value: b.value, ..a.clone() } == *b
+    };
+    // A NaN value is not equal to itself; then the instance is written once more than needed.
+    before.len() == after.len() && before.iter().zip(after).all(same)
+}
+
+/// `ALERTS` and `ALERTS_FOR_STATE`, as Prometheus has them.
+fn alert_series(all: &[Evaluated], now: Timestamp) -> Vec<SeriesSample> {
+    let instances = |evaluated: &Evaluated| match &evaluated.outcome {
+        Some(outcome) => outcome.instances.clone(),
+        None => evaluated.prior.clone(),
+    };
+    let mut series = Vec::new();
+    for instance in all.iter().flat_map(instances) {
+        if !matches!(instance.state, AlertState::Pending | AlertState::Firing) {
+            continue;
+        }
+        let alerts =
+            instance.labels.with(METRIC_NAME, "ALERTS").with("alertstate", instance.state.name());
+        series.push(SeriesSample::new(alerts, now, 1.0));
+        let since = instance.labels.with(METRIC_NAME, "ALERTS_FOR_STATE");
+        let active_at = instance.active_at.as_millis().div_euclid(1000) as f64;
+        series.push(SeriesSample::new(since, now, active_at));
+    }
+    series
+}

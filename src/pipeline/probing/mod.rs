@@ -1,0 +1,339 @@
+//! The loop that probes the targets: each at its own place in its interval, none twice at once, a
+//! hung one in nobody's way.
+//!
+//! [`Schedule`](schedule::Schedule) says which target is due; [`attempts`] makes one probe of
+//! several attempts; this file starts probes, takes their results in and writes them down.
+
+mod attempts;
+mod schedule;
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    limits,
+    model::{Batch, Event as Told, ProbeRecord, Target, TargetState},
+    probe::Prober,
+    store::{Change, Store},
+    supervise::{Supervisor, TaskContext},
+    telemetry::{Telemetry, events::ProbingEvents},
+    time::Clock,
+};
+
+use self::schedule::Schedule;
+use super::{Bus, Targets, targets};
+
+/// The task's name; its probes are children of it.
+pub const TASK: &str = "probing";
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 256;
+/// How often a waiting loop says that it is alive.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What the loop works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where results go.
+    pub store: Store,
+    /// What is probed, and how it fares.
+    pub targets: Arc<Targets>,
+    /// Who probes.
+    pub prober: Prober,
+    /// Who hears of changes.
+    pub bus: Bus,
+    /// Who runs the probes.
+    pub supervisor: Supervisor,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Somebody who waits for a probe's result.
+type Waiter = oneshot::Sender<ProbeRecord>;
+
+enum Request {
+    Check { name: String, waiter: Waiter },
+    Replaced { gone: Vec<String> },
+}
+
+/// What others need of the loop; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    targets: Arc<Targets>,
+    store: Store,
+    events: ProbingEvents,
+}
+
+/// Why a target could not be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// Too many wait already.
+    #[error("too many checks wait already: try again")]
+    Busy,
+    /// The target went away, or the loop did, while the check was under way.
+    #[error("the target was removed while it was checked")]
+    Gone,
+}
+
+impl Handle {
+    /// Probes a target now, or waits for the probe that is under way.
+    pub async fn check(&self, name: &str) -> Result<ProbeRecord, CheckError> {
+        let (waiter, result) = oneshot::channel();
+        let request = Request::Check { name: name.to_owned(), waiter };
+        self.requests.try_send(request).map_err(|_| CheckError::Busy)?;
+        result.await.map_err(|_| CheckError::Gone)
+    }
+
+    /// Puts `targets` in the place of all there were; what changed, a line each.
+    pub async fn replace(&self, targets: Vec<Target>) -> Vec<String> {
+        let recall = |name: &str| {
+            let status =
+                targets::recalled(self.store.target_state(name), self.store.last_probe(name));
+            // A target that is not probed has no state, whatever it had when it was.
+            if status.last_probe.is_some() { status } else { Default::default() }
+        };
+        let (changes, gone) = self.targets.replace(targets, recall);
+        // A full queue is only slower: the loop looks at the book again with its next event.
+        let _full = self.requests.send(Request::Replaced { gone }).await;
+        changes
+    }
+
+    /// How many probes there were since the start.
+    pub fn probes(&self) -> u64 {
+        self.events.probes()
+    }
+
+    /// Says that targets are past the limit and not watched.
+    pub fn left_out(&self, count: usize) {
+        if count > 0 {
+            self.events.left_out(count as u64);
+        }
+    }
+}
+
+/// The loop; [`Probing::run`] is what the supervisor starts, and starts again.
+#[derive(Clone, Debug)]
+pub struct Probing {
+    parts: Parts,
+    events: ProbingEvents,
+    requests: Arc<Mutex<mpsc::Receiver<Request>>>,
+    /// Bound what runs at once: spawned processes are dear, connections are cheap.
+    spawned: Arc<Semaphore>,
+    connected: Arc<Semaphore>,
+}
+
+/// What makes the loop work.
+enum Event {
+    Due,
+    Request(Request),
+    Finished(String, Option<Box<ProbeRecord>>),
+    Beat,
+    Stop,
+}
+
+/// What the loop knows while it runs.
+struct State {
+    schedule: Schedule,
+    /// Who waits for the probe of a target that is under way.
+    running: HashMap<String, Vec<Waiter>>,
+    results: mpsc::Sender<(String, Option<Box<ProbeRecord>>)>,
+}
+
+impl Probing {
+    /// A loop, and what others need of it.
+    pub fn new(parts: Parts, telemetry: &Telemetry) -> (Self, Handle) {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let events = ProbingEvents::new(telemetry);
+        let (targets, store) = (parts.targets.clone(), parts.store.clone());
+        let handle = Handle { requests: sender, targets, store, events: events.clone() };
+        let probing = Self {
+            parts,
+            events,
+            requests: Arc::new(Mutex::new(requests)),
+            spawned: Arc::new(Semaphore::new(limits::PROBES_SPAWNED_MAX)),
+            connected: Arc::new(Semaphore::new(limits::PROBES_CONCURRENT_MAX)),
+        };
+        (probing, handle)
+    }
+
+    /// Probes until it is told to stop.
+    pub async fn run(self, context: TaskContext) -> Result<(), String> {
+        let requests = self.requests.clone();
+        let mut requests = requests.lock().await;
+        let (results, mut finished) = mpsc::channel(limits::PROBES_CONCURRENT_MAX);
+        let mut state = State { schedule: Schedule::default(), running: HashMap::new(), results };
+        self.follow_book(&mut state);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = context.stop.stopped() => Event::Stop,
+                Some((name, record)) = finished.recv() => Event::Finished(name, record),
+                Some(request) = requests.recv() => Event::Request(request),
+                () = sleep_until(state.schedule.next_due()) => Event::Due,
+                () = tokio::time::sleep(BEAT) => Event::Beat,
+            };
+            context.heartbeat.beat();
+            match event {
+                Event::Stop => return Ok(()),
+                Event::Beat => {}
+                Event::Due => self.start_due(&mut state),
+                Event::Request(Request::Check { name, waiter }) => {
+                    self.check(&mut state, name, waiter);
+                }
+                Event::Request(Request::Replaced { gone }) => {
+                    self.replaced(&mut state, &gone).await;
+                }
+                Event::Finished(name, record) => {
+                    self.finish(&mut state, name, record, &context).await;
+                }
+            }
+        }
+    }
+
+    fn follow_book(&self, state: &mut State) {
+        let probed =
+            self.parts.targets.list().into_iter().map(|(target, _)| target).filter(|t| t.probed);
+        state.schedule.follow(probed.map(|target| (target.name.clone(), target.interval)));
+        for (name, at) in state.schedule.dues(self.parts.clock.now()) {
+            self.parts.targets.set_next_check(&name, at);
+        }
+    }
+
+    fn start_due(&self, state: &mut State) {
+        let now = self.parts.clock.now();
+        for name in state.schedule.take_due(Instant::now(), now) {
+            if state.running.contains_key(&name) {
+                self.events.skipped(&name);
+            } else {
+                self.start(state, &name);
+            }
+            if let Some(at) = state.schedule.due_of(&name, now) {
+                self.parts.targets.set_next_check(&name, at);
+            }
+        }
+    }
+
+    fn check(&self, state: &mut State, name: String, waiter: Waiter) {
+        if let Some(waiters) = state.running.get_mut(&name) {
+            waiters.push(waiter);
+        } else if self.start(state, &name) {
+            state.running.entry(name).or_default().push(waiter);
+        }
+        // Else the waiter is dropped, which says that the target is gone.
+    }
+
+    /// Starts a probe of its own; false where there is no such target.
+    fn start(&self, state: &mut State, name: &str) -> bool {
+        let Some((target, _)) = self.parts.targets.get(name) else { return false };
+        let places = if target.check.spawns() { &self.spawned } else { &self.connected };
+        let (places, results) = (places.clone(), state.results.clone());
+        let (prober, clock) = (self.parts.prober.clone(), self.parts.clock.clone());
+        state.running.insert(name.to_owned(), Vec::new());
+        self.parts.supervisor.spawn_child(TASK, async move {
+            // The semaphore is never closed.
+            let _place = places.acquire_owned().await;
+            let probe = AssertUnwindSafe(attempts::probe(&prober, &clock, &target)).catch_unwind();
+            let record = probe.await.ok().map(Box::new);
+            // The loop may have been started anew; then the result has no place to go.
+            let _gone = results.send((target.name.clone(), record)).await;
+        });
+        true
+    }
+
+    async fn replaced(&self, state: &mut State, gone: &[String]) {
+        self.follow_book(state);
+        for name in gone {
+            // Dropping the waiters tells them.
+            state.running.remove(name);
+            let end = targets::end_markers(&self.parts.store, name, self.parts.clock.now());
+            let batch = Batch { samples: end, metadata: Vec::new() };
+            if let Err(error) = self.parts.store.append(batch).await {
+                self.events.unwritten(name, &error.to_string());
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        state: &mut State,
+        name: String,
+        record: Option<Box<ProbeRecord>>,
+        context: &TaskContext,
+    ) {
+        // A target that was removed meanwhile is not written about.
+        let Some(waiters) = state.running.remove(&name) else { return };
+        let Some(record) = record else {
+            context.heartbeat.failed(format!("the probe of {name} panicked"));
+            return;
+        };
+        let record = self.judged(*record);
+        self.events.probed(record.state.name(), record.duration);
+        match self.write(&record).await {
+            Ok(()) => context.heartbeat.succeeded(),
+            Err(reason) => {
+                self.events.unwritten(&name, &reason);
+                context.heartbeat.failed(reason);
+            }
+        }
+        for waiter in waiters {
+            let _gone = waiter.send(record.clone());
+        }
+    }
+
+    /// Balefire that answers is still not well while a part of it is not: the loops judge each other
+    /// here.
+    fn judged(&self, record: ProbeRecord) -> ProbeRecord {
+        let own = self
+            .parts
+            .targets
+            .get(&record.target)
+            .is_some_and(|(t, _)| t.check == crate::model::Check::Balefire);
+        if !own || record.state != TargetState::Healthy {
+            return record;
+        }
+        let sick = |report: &crate::supervise::TaskReport| !report.healthy;
+        match self.parts.supervisor.reports().into_iter().find(sick) {
+            None => record,
+            Some(part) => {
+                let error = format!(
+                    "{}: {}",
+                    part.name,
+                    if part.error.is_empty() { "is late" } else { &part.error }
+                );
+                ProbeRecord { state: TargetState::Degraded, error, ..record }
+            }
+        }
+    }
+
+    /// Series, record and state become durable together; then whoever listens is told.
+    async fn write(&self, record: &ProbeRecord) -> Result<(), String> {
+        let now = self.parts.clock.now();
+        let told = self.parts.targets.record(record.clone(), now);
+        let mut changes = vec![Change::AddProbe(record.clone())];
+        let status = self.parts.targets.get(&record.target).map(|(_, status)| status);
+        if let Some((state, since)) = status.and_then(|s| Some((s.state, s.since?))) {
+            changes.push(Change::PutTargetState { name: record.target.clone(), state, since });
+        }
+        let batch = Batch {
+            samples: self.parts.targets.samples_of(&record.target, now),
+            metadata: Vec::new(),
+        };
+        let stored = self.parts.store.append_and_commit(batch, changes).await;
+        if let Some(event) = told {
+            self.tell(event);
+        }
+        stored.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn tell(&self, event: Told) {
+        if let Told::TargetChanged { name, from, to, reason, .. } = &event {
+            self.events.changed(name, from.name(), to.name(), reason);
+        }
+        self.parts.bus.publish(event);
+    }
+}

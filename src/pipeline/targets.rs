@@ -1,0 +1,367 @@
+//! The book of targets: what is watched, how it fares, and the series that say so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    limits,
+    model::{
+        Check, Event, Labels, METRIC_NAME, Matcher, Metadata, MetricKind, ProbeRecord,
+        SeriesSample, Target, TargetSource, TargetState, TargetStatus, stale_nan,
+    },
+    store::Store,
+    time::Timestamp,
+};
+
+/// Every target and how it fares; shared by the probing loop, which writes, and all who ask.
+#[derive(Debug, Default)]
+pub struct Targets {
+    entries: RwLock<BTreeMap<String, Entry>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    target: Arc<Target>,
+    status: TargetStatus,
+}
+
+/// How Balefire watches itself: often, for it is cheap.
+const SELF_INTERVAL: Duration = Duration::from_mins(1);
+const SELF_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All targets there are: Balefire itself, the configured, and the discovered that do not share a
+/// name with one of those. A discovered one is probed when it is adopted, or when discovery says that
+/// calling it is harmless. Past [`limits::TARGETS_MAX`] the rest is left out; the number is returned.
+pub fn declared(
+    configured: &[Target],
+    found: Vec<Target>,
+    adopted: &BTreeSet<String>,
+) -> (Vec<Target>, usize) {
+    let own = Target {
+        name: "balefire".to_owned(),
+        check: Check::Balefire,
+        interval: SELF_INTERVAL,
+        timeout: SELF_TIMEOUT,
+        retries: 0,
+        source: TargetSource::BuiltIn,
+        probed: true,
+    };
+    let mut names = BTreeSet::new();
+    let mut targets = vec![own];
+    targets.extend(configured.iter().cloned());
+    targets.extend(found.into_iter().map(|target| Target {
+        probed: target.probed || adopted.contains(&target.name),
+        ..target
+    }));
+    targets.retain(|target| names.insert(target.name.clone()));
+    let left_out = targets.len().saturating_sub(limits::TARGETS_MAX);
+    targets.truncate(limits::TARGETS_MAX);
+    (targets, left_out)
+}
+
+impl Targets {
+    /// Puts `targets` in the place of all there were. A target whose check is the same keeps its
+    /// status; `recall` says how a new one fared before. Returns what changed, a line each, and the
+    /// names that are gone.
+    pub fn replace(
+        &self,
+        targets: Vec<Target>,
+        recall: impl Fn(&str) -> TargetStatus,
+    ) -> (Vec<String>, Vec<String>) {
+        let mut entries = self.entries.write();
+        let mut before = std::mem::take(&mut *entries);
+        let mut changes = Vec::new();
+        for target in targets {
+            let name = target.name.clone();
+            let old = before.remove(&name);
+            match &old {
+                None => changes.push(format!("target {name} added")),
+                Some(old) if *old.target != target => {
+                    changes.push(format!("target {name} changed"));
+                }
+                Some(_) => {}
+            }
+            let kept = old.filter(|old| old.target.check == target.check).map(|old| old.status);
+            let status = kept.unwrap_or_else(|| recall(&name));
+            entries.insert(name, Entry { target: Arc::new(target), status });
+        }
+        let gone: Vec<String> = before.into_keys().collect();
+        changes.extend(gone.iter().map(|name| format!("target {name} removed")));
+        (changes, gone)
+    }
+
+    /// All targets, sorted by name.
+    pub fn list(&self) -> Vec<(Arc<Target>, TargetStatus)> {
+        self.entries
+            .read()
+            .values()
+            .map(|entry| (entry.target.clone(), entry.status.clone()))
+            .collect()
+    }
+
+    /// One target.
+    pub fn get(&self, name: &str) -> Option<(Arc<Target>, TargetStatus)> {
+        self.entries.read().get(name).map(|entry| (entry.target.clone(), entry.status.clone()))
+    }
+
+    /// Says when a target is probed next.
+    pub fn set_next_check(&self, name: &str, at: Timestamp) {
+        if let Some(entry) = self.entries.write().get_mut(name) {
+            entry.status.next_check = Some(at);
+        }
+    }
+
+    /// Takes a probe's result in; tells what changed, where the state did.
+    pub fn record(&self, record: ProbeRecord, now: Timestamp) -> Option<Event> {
+        let mut entries = self.entries.write();
+        let status = &mut entries.get_mut(&record.target)?.status;
+        let (from, to) = (status.state, record.state);
+        let event = (from != to).then(|| Event::TargetChanged {
+            time: now,
+            name: record.target.clone(),
+            from,
+            to,
+            reason: record.error.clone(),
+        });
+        if event.is_some() || status.since.is_none() {
+            status.since = Some(now);
+        }
+        status.state = to;
+        status.last_probe = Some(record);
+        event
+    }
+
+    /// How every target fares at `now`, as series.
+    pub fn samples(&self, now: Timestamp) -> Vec<SeriesSample> {
+        let entries = self.entries.read();
+        entries.values().flat_map(|entry| samples_of(&entry.target, &entry.status, now)).collect()
+    }
+
+    /// How one target fares at `now`, as series.
+    pub fn samples_of(&self, name: &str, now: Timestamp) -> Vec<SeriesSample> {
+        let entries = self.entries.read();
+        entries
+            .get(name)
+            .map(|entry| samples_of(&entry.target, &entry.status, now))
+            .unwrap_or_default()
+    }
+}
+
+/// Markers that end every series of a target that is gone, as far as the store remembers them.
+pub(super) fn end_markers(store: &Store, name: &str, now: Timestamp) -> Vec<SeriesSample> {
+    let of_probe = [Matcher::equal("job", "probe"), Matcher::equal("instance", name)];
+    let of_server =
+        [Matcher::equal(METRIC_NAME, "mcp_server_health"), Matcher::equal("server", name)];
+    let since = now.minus(limits::QUERY_LOOKBACK);
+    let series =
+        [&of_probe, &of_server].into_iter().flat_map(|matchers| store.latest(matchers, since));
+    series.map(|series| SeriesSample::new(series.labels, now, stale_nan())).collect()
+}
+
+fn samples_of(target: &Target, status: &TargetStatus, now: Timestamp) -> Vec<SeriesSample> {
+    let Some(probe) = status.last_probe.as_ref().filter(|_| target.probed) else {
+        return Vec::new();
+    };
+    let labels = ProbeLabels::new(target);
+    let mut samples = Vec::new();
+    let mut emit = |metric: &str, phase: Option<&str>, value: f64| {
+        samples.push(SeriesSample::new(labels.series(metric, phase), now, value));
+    };
+    emit("probe_success", None, f64::from(u8::from(probe.state.is_healthy())));
+    emit("probe_duration_seconds", None, probe.duration.as_secs_f64());
+    if let Some(code) = probe.answer.status_code {
+        emit("probe_http_status_code", None, f64::from(code));
+    }
+    if let Some(tools) = probe.answer.tool_count {
+        emit("probe_mcp_tools", None, f64::from(tools));
+    }
+    for phase in &probe.answer.phases {
+        emit(labels.phases, Some(phase.name), phase.duration.as_secs_f64());
+    }
+    if let Some(health) = target.check.is_mcp().then(|| status.state.health()).flatten() {
+        samples.push(SeriesSample::new(
+            Labels::of("mcp_server_health", [("server", &target.name)]),
+            now,
+            health,
+        ));
+    }
+    samples
+}
+
+/// The labels that every probe series of a target carries.
+struct ProbeLabels<'a> {
+    target: &'a Target,
+    phases: &'static str,
+}
+
+impl<'a> ProbeLabels<'a> {
+    fn new(target: &'a Target) -> Self {
+        let phases = match target.check {
+            Check::McpStdio { .. } | Check::McpHttp { .. } => "probe_mcp_duration_seconds",
+            Check::Http { .. } => "probe_http_duration_seconds",
+            Check::Tcp { .. } | Check::Balefire => "probe_phase_duration_seconds",
+        };
+        Self { target, phases }
+    }
+
+    fn series(&self, metric: &str, phase: Option<&str>) -> Labels {
+        let name = self.target.name.as_str();
+        let server = if self.target.check.is_mcp() { name } else { "" };
+        let pairs = [
+            (METRIC_NAME, metric),
+            ("instance", name),
+            ("job", "probe"),
+            ("kind", self.target.check.kind()),
+            ("phase", phase.unwrap_or_default()),
+            ("server", server),
+        ];
+        let present: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Labels::from_sorted(&present)
+    }
+}
+
+/// What the probe series mean.
+pub fn probe_metadata() -> Vec<Metadata> {
+    const GAUGES: [(&str, &str, &str); 8] = [
+        ("probe_success", "", "Whether the last probe of the target succeeded."),
+        ("probe_duration_seconds", "seconds", "How long the last probe took."),
+        ("probe_http_status_code", "", "The HTTP status that the target answered with."),
+        ("probe_http_duration_seconds", "seconds", "How long each phase of the HTTP probe took."),
+        ("probe_mcp_duration_seconds", "seconds", "How long each phase of the MCP probe took."),
+        ("probe_phase_duration_seconds", "seconds", "How long each phase of the probe took."),
+        ("probe_mcp_tools", "", "How many tools the MCP server lists."),
+        (
+            "mcp_server_health",
+            "",
+            "1 where the MCP server is up, 0 where it is not, absent while nobody knows.",
+        ),
+    ];
+    let metadata = |(name, unit, help): (&str, &str, &str)| Metadata {
+        name: name.to_owned(),
+        kind: MetricKind::Gauge,
+        help: help.to_owned(),
+        unit: unit.to_owned(),
+    };
+    GAUGES.into_iter().map(metadata).collect()
+}
+
+/// How a target fared as far as the store remembers.
+pub(super) fn recalled(
+    state: Option<(TargetState, Timestamp)>,
+    last_probe: Option<ProbeRecord>,
+) -> TargetStatus {
+    let (state, since) =
+        state.map_or((TargetState::Unknown, None), |(state, since)| (state, Some(since)));
+    TargetStatus { state, since, next_check: None, last_probe }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProbeAnswer, ProbeAttempt};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn tcp(name: &str, probed: bool) -> Target {
+        Target {
+            name: name.to_owned(),
+            check: Check::Tcp { address: "127.0.0.1:1".to_owned() },
+            interval: Duration::from_mins(1),
+            timeout: Duration::from_secs(10),
+            retries: 2,
+            source: TargetSource::BuiltIn,
+            probed,
+        }
+    }
+
+    fn mcp(name: &str) -> Target {
+        let check =
+            Check::McpHttp { url: "http://127.0.0.1/mcp".to_owned(), headers: BTreeMap::new() };
+        Target { check, ..tcp(name, true) }
+    }
+
+    fn record(target: &str, state: TargetState) -> ProbeRecord {
+        let attempt = ProbeAttempt {
+            started_at: NOW,
+            duration: Duration::from_millis(5),
+            error: String::new(),
+        };
+        ProbeRecord {
+            target: target.to_owned(),
+            state,
+            started_at: NOW,
+            duration: Duration::from_millis(5),
+            attempts: vec![attempt],
+            answer: ProbeAnswer::default(),
+            error: "refused".to_owned(),
+            stderr_tail: String::new(),
+        }
+    }
+
+    fn book(targets: Vec<Target>) -> Targets {
+        let book = Targets::default();
+        book.replace(targets, |_| TargetStatus::default());
+        book
+    }
+
+    #[test]
+    fn a_configured_target_hides_a_discovered_one_of_the_same_name() {
+        let (targets, left_out) =
+            declared(&[tcp("a", true)], vec![mcp("a"), tcp("b", false)], &BTreeSet::new());
+        let names: Vec<_> =
+            targets.iter().map(|t| (t.name.as_str(), t.check.kind(), t.probed)).collect();
+        assert_eq!(
+            names,
+            [("balefire", "balefire", true), ("a", "tcp", true), ("b", "tcp", false)]
+        );
+        assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn a_discovered_target_is_probed_once_it_is_adopted() {
+        let adopted = BTreeSet::from(["b".to_owned()]);
+        let (targets, _) = declared(&[], vec![tcp("b", false)], &adopted);
+        assert!(targets[1].probed);
+    }
+
+    #[test]
+    fn a_change_of_state_is_told_once() {
+        let book = book(vec![tcp("a", true)]);
+        assert!(book.record(record("a", TargetState::Unhealthy), NOW).is_some());
+        assert!(book.record(record("a", TargetState::Unhealthy), NOW).is_none());
+        assert_eq!(book.get("a").unwrap().1.since, Some(NOW));
+    }
+
+    #[test]
+    fn health_is_absent_until_somebody_knows() {
+        let book = book(vec![mcp("a")]);
+        let health = |book: &Targets| {
+            let samples = book.samples(NOW);
+            samples
+                .iter()
+                .find(|s| s.labels.metric() == "mcp_server_health")
+                .map(|s| s.sample.value)
+        };
+        assert_eq!(health(&book), None);
+        book.record(record("a", TargetState::Unhealthy), NOW);
+        assert_eq!(health(&book), Some(0.0));
+        book.record(record("a", TargetState::AuthRequired), NOW);
+        assert_eq!(health(&book), Some(1.0));
+    }
+
+    #[test]
+    fn replacing_keeps_what_is_known_of_an_unchanged_check() {
+        let book = book(vec![tcp("a", true), tcp("b", true)]);
+        book.record(record("a", TargetState::Healthy), NOW);
+        let slower = Target { interval: Duration::from_mins(5), ..tcp("a", true) };
+        let (changes, gone) = book.replace(vec![slower, mcp("c")], |_| TargetStatus::default());
+        assert_eq!(changes, ["target a changed", "target c added", "target b removed"]);
+        assert_eq!(gone, ["b"]);
+        assert_eq!(book.get("a").unwrap().1.state, TargetState::Healthy);
+    }
+}

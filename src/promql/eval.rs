@@ -1,0 +1,256 @@
+//! The walk over a checked expression, for all steps at once.
+//!
+//! [`Evaluator::eval`] turns a node into columns (see `columns`); each kind of node has its own file:
+//! `select` loads samples, `binary` and `matching` apply operators, `aggregate` joins series,
+//! `functions` holds the rest.
+
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
+use crate::{
+    model::{Labels, Sample},
+    time::Timestamp,
+};
+
+use super::{
+    Answer, Limits, QueryError, Queryable, SeriesData, Steps, Value, aggregate, binary,
+    columns::{Column, Evaluated, Grid, Windows, distinct, is_absent},
+    functions,
+    plan::{Aggregation, Node},
+};
+
+type Result<T> = std::result::Result<T, QueryError>;
+
+/// One evaluation: where samples come from, its bounds, and what it has to say.
+pub(super) struct Evaluator<'a> {
+    pub(super) data: &'a dyn Queryable,
+    pub(super) limits: &'a Limits,
+    /// What `@ start()` and `@ end()` mean, in milliseconds.
+    pub(super) span: (i64, i64),
+    /// Samples loaded so far.
+    pub(super) loaded: usize,
+    warnings: BTreeSet<String>,
+    infos: BTreeSet<String>,
+}
+
+/// Evaluates at one instant.
+pub(super) fn instant(
+    node: &Node,
+    data: &dyn Queryable,
+    at: Timestamp,
+    limits: &Limits,
+) -> Result<Answer> {
+    let grid = Grid { start: at.as_millis(), step: 1, count: 1 };
+    let mut evaluator = Evaluator::new(data, limits, (grid.start, grid.start));
+    let value = match evaluator.eval(node, &grid)? {
+        Evaluated::Scalar(values) => Value::Scalar(Sample { timestamp: at, value: values[0] }),
+        Evaluated::Text(text) => Value::String(at, text),
+        Evaluated::Vector(columns) => Value::Vector(vector(columns, at, keeps_order(node))),
+        Evaluated::Windows(windows) => Value::Matrix(newest_windows(windows)),
+    };
+    Ok(evaluator.answer(value))
+}
+
+/// Evaluates at every step.
+pub(super) fn range(
+    node: &Node,
+    data: &dyn Queryable,
+    steps: Steps,
+    limits: &Limits,
+) -> Result<Answer> {
+    let grid = grid(steps, limits)?;
+    let span = (steps.start.as_millis(), steps.end.as_millis());
+    let mut evaluator = Evaluator::new(data, limits, span);
+    let columns = match evaluator.eval(node, &grid)? {
+        Evaluated::Scalar(values) => vec![Column { labels: Labels::empty(), values }],
+        Evaluated::Vector(columns) => columns,
+        Evaluated::Text(_) | Evaluated::Windows(_) => {
+            return Err(QueryError::Execution(format!(
+                "invalid expression type {:?} for range query, must be scalar or instant vector",
+                node.kind().name()
+            )));
+        }
+    };
+    let mut series: Vec<_> =
+        columns.into_iter().map(|column| column_samples(column, &grid)).collect();
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(evaluator.answer(Value::Matrix(series)))
+}
+
+fn grid(steps: Steps, limits: &Limits) -> Result<Grid> {
+    let step = i64::try_from(steps.step.as_millis()).unwrap_or(i64::MAX);
+    let (start, end) = (steps.start.as_millis(), steps.end.as_millis());
+    if step == 0 {
+        return Err(QueryError::Execution("the step must be at least 1ms".into()));
+    }
+    if end < start {
+        return Err(QueryError::Execution("the end of the range lies before its start".into()));
+    }
+    let count = usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX);
+    check_slots(1, count.saturating_add(1), limits)?;
+    Ok(Grid { start, step, count: count + 1 })
+}
+
+/// Fails where columns would need more room than a query may have.
+fn check_slots(series: usize, steps: usize, limits: &Limits) -> Result<()> {
+    if series.saturating_mul(steps) > limits.samples_max {
+        return Err(QueryError::TooMuch(format!(
+            "query processing would need {series} series at {steps} steps where {} samples are \
+             allowed: ask for fewer series, a shorter range or a longer step",
+            limits.samples_max
+        )));
+    }
+    Ok(())
+}
+
+fn vector(mut columns: Vec<Column>, at: Timestamp, ordered: bool) -> Vec<(Labels, Sample)> {
+    if !ordered {
+        columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+    }
+    let sample =
+        |column: Column| (column.labels, Sample { timestamp: at, value: column.values[0] });
+    columns.into_iter().map(sample).collect()
+}
+
+/// Whether the order of a node's result says something.
+fn keeps_order(node: &Node) -> bool {
+    match node {
+        Node::Call(function, _) => matches!(function.name, "sort" | "sort_desc"),
+        Node::Aggregate(aggregate) => {
+            matches!(aggregate.op, Aggregation::Topk | Aggregation::Bottomk)
+        }
+        _ => false,
+    }
+}
+
+fn newest_windows(windows: Windows) -> Vec<SeriesData> {
+    let end = windows.ends.first().copied().unwrap_or_default();
+    let seen = |sample: &Sample| {
+        let time = sample.timestamp.as_millis();
+        time > end.saturating_sub(windows.range) && time <= end
+    };
+    let mut series = windows.series;
+    for series in &mut series {
+        series.samples.retain(seen);
+    }
+    series.retain(|series| !series.samples.is_empty());
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    series
+}
+
+/// A column as samples: those slots that hold a value.
+pub(super) fn column_samples(column: Column, grid: &Grid) -> SeriesData {
+    let samples = grid.times().zip(&column.values).filter(|(_, value)| !is_absent(**value));
+    let sample = |(time, value): (i64, &f64)| Sample {
+        timestamp: Timestamp::from_millis(time),
+        value: *value,
+    };
+    SeriesData { samples: samples.map(sample).collect(), labels: column.labels }
+}
+
+impl<'a> Evaluator<'a> {
+    fn new(data: &'a dyn Queryable, limits: &'a Limits, span: (i64, i64)) -> Self {
+        let (warnings, infos) = (BTreeSet::new(), BTreeSet::new());
+        Self { data, limits, span, loaded: 0, warnings, infos }
+    }
+
+    fn answer(self, value: Value) -> Answer {
+        Answer {
+            value,
+            warnings: self.warnings.into_iter().collect(),
+            infos: self.infos.into_iter().collect(),
+        }
+    }
+
+    /// What a node comes to at each step of the grid.
+    pub(super) fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Evaluated> {
+        self.check_cancelled()?;
+        match node {
+            Node::Number(value) => Ok(Evaluated::Scalar(vec![*value; grid.count])),
+            Node::Text(text) => Ok(Evaluated::Text(text.clone())),
+            Node::Selector(selector) => self.instant_selector(selector, grid),
+            Node::Timestamps(selector) => self.timestamps(selector, grid),
+            Node::Range(selector, range) => self.range_selector(selector, *range, grid),
+            Node::Subquery(subquery) => self.subquery(subquery, grid),
+            Node::Negate(inner) => self.negate(inner, grid),
+            Node::Binary(inner) => binary::evaluate(self, inner, grid),
+            Node::Aggregate(inner) => aggregate::evaluate(self, inner, grid),
+            Node::Call(function, arguments) => functions::evaluate(self, function, arguments, grid),
+        }
+    }
+
+    /// As [`Self::eval`], for a node that is known to be a scalar.
+    pub(super) fn scalar(&mut self, node: &Node, grid: &Grid) -> Result<Vec<f64>> {
+        match self.eval(node, grid)? {
+            Evaluated::Scalar(values) => Ok(values),
+            _ => Err(mistyped(node)),
+        }
+    }
+
+    /// As [`Self::eval`], for a node that is known to be an instant vector.
+    pub(super) fn vector(&mut self, node: &Node, grid: &Grid) -> Result<Vec<Column>> {
+        match self.eval(node, grid)? {
+            Evaluated::Vector(columns) => Ok(columns),
+            _ => Err(mistyped(node)),
+        }
+    }
+
+    /// As [`Self::eval`], for a node that is known to be a range vector.
+    pub(super) fn windows(&mut self, node: &Node, grid: &Grid) -> Result<Windows> {
+        match self.eval(node, grid)? {
+            Evaluated::Windows(windows) => Ok(windows),
+            _ => Err(mistyped(node)),
+        }
+    }
+
+    fn negate(&mut self, inner: &Node, grid: &Grid) -> Result<Evaluated> {
+        match self.eval(inner, grid)? {
+            Evaluated::Scalar(values) => {
+                Ok(Evaluated::Scalar(values.into_iter().map(|value| -value).collect()))
+            }
+            Evaluated::Vector(columns) => {
+                let negated = columns.into_iter().map(|mut column| {
+                    column.drop_name();
+                    column.map(|_, value| Some(-value))
+                });
+                Ok(Evaluated::Vector(distinct(negated.collect())?))
+            }
+            _ => Err(mistyped(inner)),
+        }
+    }
+
+    /// To be called between series and now and then in long loops.
+    pub(super) fn check_cancelled(&self) -> Result<()> {
+        if self.limits.cancelled.load(Ordering::Relaxed) {
+            return Err(QueryError::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// To be called before columns are made.
+    pub(super) fn check_slots(&self, series: usize, grid: &Grid) -> Result<()> {
+        check_slots(series, grid.count, self.limits)
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        note(&mut self.warnings, text);
+    }
+
+    pub(super) fn inform(&mut self, text: String) {
+        note(&mut self.infos, text);
+    }
+}
+
+/// Notes kept at most: enough to see what is wrong.
+const NOTES_MAX: usize = 10;
+
+fn note(notes: &mut BTreeSet<String>, text: String) {
+    if notes.len() < NOTES_MAX {
+        notes.insert(text);
+    }
+}
+
+/// Types are checked when an expression is parsed, so that this is a defect; an error is kinder
+/// than a panic.
+fn mistyped(node: &Node) -> QueryError {
+    QueryError::Execution(format!("unexpected {} in the expression", node.kind().name()))
+}

@@ -1,0 +1,107 @@
+//! Functions on whole vectors, and between vectors and scalars.
+
+use crate::{
+    model::{Labels, METRIC_NAME, MatchOp, is_label_name},
+    promql::{
+        aggregate,
+        columns::{self, Column, Cursor, merged},
+        plan::Node,
+    },
+};
+
+use super::{Call, Evaluated, Result};
+
+/// A column where `present` is false at some step, with the labels that the argument asks for.
+fn where_missing(argument: &Node, present: &[bool]) -> Evaluated {
+    let slot = |present: &bool| if *present { columns::absent() } else { 1.0 };
+    let column = Column { labels: asked_for(argument), values: present.iter().map(slot).collect() };
+    Evaluated::Vector(columns::compact(vec![column]))
+}
+
+/// The labels that a selector asks for by equality, each at most once.
+fn asked_for(argument: &Node) -> Labels {
+    let matchers = argument.selector().map_or(&[][..], |selector| &selector.matchers);
+    let pairs = matchers.iter().filter(|matcher| {
+        let named = matchers.iter().filter(|other| other.name() == matcher.name()).count();
+        matcher.op() == MatchOp::Equal
+            && named == 1
+            && matcher.name() != METRIC_NAME
+            && is_label_name(matcher.name())
+    });
+    pairs.fold(Labels::empty(), |labels, matcher| labels.with(matcher.name(), matcher.value()))
+}
+
+pub(super) fn absent_vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let columns = call.vector(0)?;
+    let any = |step| columns.iter().any(|column| column.has(step));
+    let present: Vec<bool> = (0..call.grid.count).map(any).collect();
+    Ok(where_missing(&call.arguments[0], &present))
+}
+
+pub(super) fn absent_over_time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let windows = call.windows(0)?;
+    let mut present = vec![false; call.grid.count];
+    for series in &windows.series {
+        call.evaluator.check_cancelled()?;
+        let mut cursor = Cursor::default();
+        for (slot, end) in present.iter_mut().zip(&windows.ends) {
+            let start = end.saturating_sub(windows.range);
+            *slot |= !cursor.window(&series.samples, start, *end).is_empty();
+        }
+    }
+    Ok(where_missing(&call.arguments[0], &present))
+}
+
+pub(super) fn scalar(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let columns = call.vector(0)?;
+    let only = |step: usize| {
+        let mut present = columns.iter().filter(|column| column.has(step));
+        match (present.next(), present.next()) {
+            (Some(column), None) => column.values[step],
+            _ => f64::NAN,
+        }
+    };
+    Ok(Evaluated::Scalar((0..call.grid.count).map(only).collect()))
+}
+
+pub(super) fn vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let values = call.scalar(0)?;
+    Ok(Evaluated::Vector(vec![Column { labels: Labels::empty(), values }]))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
+pub(super) fn time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    Ok(Evaluated::Scalar(call.grid.seconds()))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
+pub(super) fn pi(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    Ok(Evaluated::Scalar(vec![std::f64::consts::PI; call.grid.count]))
+}
+
+/// Of anything but a plain selector (see `Node::Timestamps`), samples are as old as the step.
+pub(super) fn timestamp(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let seconds = call.grid.seconds();
+    let columns = call.vector(0)?.into_iter().map(|mut column| {
+        column.drop_name();
+        column.map(|step, _| Some(seconds[step]))
+    });
+    Ok(Evaluated::Vector(merged(columns.collect())?))
+}
+
+pub(super) fn sort(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    sorted(call, false)
+}
+
+pub(super) fn sort_desc(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    sorted(call, true)
+}
+
+/// Order means something at a single instant only.
+fn sorted(call: &mut Call<'_, '_>, down: bool) -> Result<Evaluated> {
+    let mut columns = call.vector(0)?;
+    if call.grid.count == 1 {
+        aggregate::sort(&mut columns, down);
+    }
+    Ok(Evaluated::Vector(columns))
+}

@@ -1,0 +1,55 @@
+//! The seam under the store: ordered trees of bytes in a directory.
+//!
+//! Narrow on purpose, so that sled can be swapped, kept in memory or broken by tests. Must not know
+//! what the bytes mean. Start at [`Engine`]; `sled` is the real one.
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) mod fault;
+#[cfg(any(test, feature = "testing"))]
+pub(super) mod memory;
+pub(super) mod sled;
+
+use std::{fmt, io, path::Path};
+
+/// Why an engine could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file system or the engine refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The engine panicked: what it read makes no sense.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+}
+
+/// Makes and opens databases.
+pub(super) trait Engine: fmt::Debug + Send + Sync {
+    /// A new database in `dir`, which is made. Its being there is durable after the first flush.
+    fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError>;
+    /// The database in `dir`.
+    fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError>;
+}
+
+/// What [`Database::range`] calls for each entry; `false` ends the walk.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
+
+/// Keys and values of one tree.
+pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Ordered trees. One writer; several readers take turns.
+pub(super) trait Database: fmt::Debug + Send {
+    /// The value of a key.
+    fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError>;
+    /// Walks the entries from `from` (included) to `to` (not included; `None`: the end) in order.
+    fn range(
+        &self,
+        tree: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError>;
+    /// Stores all entries or none.
+    fn apply(&mut self, tree: &str, entries: Entries) -> Result<(), EngineError>;
+    /// Makes durable what was applied.
+    fn flush(&mut self) -> Result<(), EngineError>;
+}

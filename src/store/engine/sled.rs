@@ -1,0 +1,216 @@
+//! sled, with its traps contained; the only file that names it.
+//!
+//! What of it we rely on, and how (measured on 1.0.0-alpha.124, see the tests below):
+//! - the `durability_cookie` is never fsynced by sled: [`SledDatabase::flush`] does it, and the
+//!   directories;
+//! - written leaves stay in memory until the database is reopened: callers write, drop and reopen;
+//! - each open runs the program `sync` twice: nothing on the start path or in a commit opens one;
+//! - after an error dropping the handle may hang: it is forgotten, and opened anew at need;
+//! - `drop_tree` and deletes are not offered, and there is one writer;
+//! - leaves stay small: [`FANOUT`] entries of a few KiB at most.
+
+use std::{
+    fs::{self, File},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use super::{Database, Engine, EngineError, Entries, Visit};
+
+/// Entries in a leaf: 16 chunks of full-entropy floats are 40 KiB.
+const FANOUT: usize = 16;
+/// Cached leaves: partitions are read in stretches, seldom twice.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Databases of sled.
+#[derive(Debug)]
+pub(in crate::store) struct SledEngine;
+
+#[derive(Debug)]
+struct SledDatabase {
+    dir: PathBuf,
+    /// `None` once it has failed.
+    db: Handle,
+}
+
+/// Forgets the database instead of dropping it once it has failed.
+#[derive(Debug)]
+struct Handle {
+    db: Option<sled::Db<FANOUT>>,
+    failed: std::cell::Cell<bool>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.failed.get() {
+            // Dropping waits for a worker that is gone: a leak is the lesser evil.
+            mem::forget(self.db.take());
+        }
+    }
+}
+
+impl Handle {
+    fn call<T>(
+        &self,
+        run: impl FnOnce(&sled::Db<FANOUT>) -> std::io::Result<T>,
+    ) -> Result<T, EngineError> {
+        let db = self.db.as_ref().expect("the database is there until it is dropped");
+        let result = guarded(|| run(db));
+        if result.is_err() {
+            self.failed.set(true);
+        }
+        result
+    }
+}
+
+/// Runs what may panic on damaged files.
+fn guarded<T>(run: impl FnOnce() -> std::io::Result<T>) -> Result<T, EngineError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => Ok(result?),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(EngineError::Panicked(text.unwrap_or("no message").to_owned()))
+        }
+    }
+}
+
+impl Engine for SledEngine {
+    fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+        fs::create_dir_all(dir)?;
+        self.open(dir)
+    }
+
+    fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+        // sled would make a missing one, and hide that it was lost.
+        fs::metadata(dir)?;
+        let config =
+            sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
+        let db = guarded(|| config.open::<FANOUT>())?;
+        let db = Handle { db: Some(db), failed: false.into() };
+        Ok(Box::new(SledDatabase { dir: dir.to_owned(), db }))
+    }
+}
+
+impl Database for SledDatabase {
+    fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.db.call(|db| Ok(db.open_tree(tree)?.get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn range(
+        &self,
+        tree: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError> {
+        self.db.call(|db| {
+            let tree = db.open_tree(tree)?;
+            for entry in tree.range(from.to_vec()..) {
+                let (key, value) = entry?;
+                if to.is_some_and(|to| key.as_ref() >= to) || !visit(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn apply(&mut self, tree: &str, entries: Entries) -> Result<(), EngineError> {
+        self.db.call(|db| {
+            let mut batch = sled::Batch::default();
+            for (key, value) in entries {
+                batch.insert(key, value);
+            }
+            db.open_tree(tree)?.apply_batch(batch)
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), EngineError> {
+        self.db.call(|db| db.flush().map(drop))?;
+        File::open(self.dir.join("durability_cookie"))?.sync_all()?;
+        for dir in ["slabs", "metadata", ""] {
+            File::open(self.dir.join(dir))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(count: u32, bytes: usize) -> Entries {
+        (0..count).map(|i| (i.to_be_bytes().to_vec(), vec![i.to_le_bytes()[0]; bytes])).collect()
+    }
+
+    fn written(dir: &Path) -> PathBuf {
+        let dir = dir.join("db");
+        let mut db = SledEngine.create(&dir).unwrap();
+        db.apply("a", entries(500, 300)).unwrap();
+        db.apply("b", entries(3, 10)).unwrap();
+        db.flush().unwrap();
+        dir
+    }
+
+    fn count(db: &dyn Database, tree: &str) -> Result<usize, EngineError> {
+        let mut found = 0;
+        db.range(tree, &[], None, &mut |_, _| {
+            found += 1;
+            true
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn what_was_flushed_is_there_after_reopening() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        let db = SledEngine.open(&dir).unwrap();
+        assert_eq!(count(&*db, "a").unwrap(), 500);
+        assert_eq!(db.get("b", &2_u32.to_be_bytes()).unwrap(), Some(vec![2; 10]));
+        assert_eq!(db.get("b", &3_u32.to_be_bytes()).unwrap(), None);
+        let mut keys = Vec::new();
+        let (from, to) = (10_u32.to_be_bytes(), 12_u32.to_be_bytes());
+        db.range("a", &from, Some(&to), &mut |key, _| {
+            keys.push(key.to_vec());
+            true
+        })
+        .unwrap();
+        assert_eq!(keys, [10_u32.to_be_bytes(), 11_u32.to_be_bytes()]);
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_is_not_made_by_opening() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(SledEngine.open(&temp.path().join("none")).is_err());
+        assert!(!temp.path().join("none").exists());
+    }
+
+    #[test]
+    fn the_cookie_lies_where_flush_syncs_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        assert!(dir.join("durability_cookie").is_file());
+        assert!(dir.join("slabs").is_dir() && dir.join("metadata").is_dir());
+    }
+
+    #[test]
+    fn damage_is_an_error_and_not_a_hole() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        for slab in fs::read_dir(dir.join("slabs")).unwrap() {
+            let path = slab.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            for byte in bytes.iter_mut().skip(200).step_by(97) {
+                *byte ^= 0x10;
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+        let outcome = SledEngine.open(&dir).and_then(|db| count(&*db, "a"));
+        assert!(outcome.is_err(), "{outcome:?}");
+    }
+}

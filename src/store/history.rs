@@ -1,0 +1,311 @@
+//! Probes, transitions and the audit: numbered entries that are only ever added.
+//!
+//! The latest entries are in memory, encoded; when they are many they are sealed into a partition of
+//! their own (`seal`), where reading finds the older ones. Numbers run from 1 without gaps, each kind
+//! by itself.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prost::Message as _;
+
+use super::{
+    Change, StoreError,
+    partition::Partition,
+    record::{BadRecord, ChangeRecord, HiddenRecord, Kind as RecordKind, encode_change},
+};
+use crate::time::Timestamp;
+
+/// The kinds of history; their places in arrays are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Probe,
+    Transition,
+    Audit,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Probe, Self::Transition, Self::Audit];
+
+    /// The tree that holds it.
+    pub(super) fn tree(self) -> &'static str {
+        match self {
+            Self::Probe => "probes",
+            Self::Transition => "transitions",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// An entry of the history.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    pub(super) time: Timestamp,
+    /// The target of a probe, the rule of a transition.
+    pub(super) subject: Box<str>,
+    /// A `ChangeRecord`.
+    pub(super) bytes: Box<[u8]>,
+}
+
+impl Entry {
+    /// The entry that a record stands for, with its kind; `None` where it is no history.
+    pub(super) fn of(record: &ChangeRecord) -> Option<(Kind, Self)> {
+        let (kind, time, subject) = match record.kind.as_ref()? {
+            RecordKind::Probe(probe) => (Kind::Probe, probe.started_at, probe.target.as_str()),
+            RecordKind::Transition(t) => (Kind::Transition, t.time, t.rule_id.as_str()),
+            RecordKind::Audit(audit) => (Kind::Audit, audit.time, ""),
+            _ => return None,
+        };
+        let entry = Self {
+            sequence: record.sequence,
+            time: Timestamp::from_millis(time),
+            subject: subject.into(),
+            bytes: record.encode_to_vec().into(),
+        };
+        Some((kind, entry))
+    }
+
+    /// The record.
+    pub(super) fn record(&self) -> Result<ChangeRecord, BadRecord> {
+        ChangeRecord::decode(&*self.bytes).map_err(|_| BadRecord("entry of the history"))
+    }
+}
+
+/// Entries in a block of a tail: what an addition copies while a snapshot holds the block.
+const BLOCK: usize = 256;
+
+/// The entries of one kind that are not sealed, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tail(Vec<Arc<Vec<Arc<Entry>>>>);
+
+impl Tail {
+    fn push(&mut self, entry: Arc<Entry>) {
+        match self.0.last_mut().filter(|block| block.len() < BLOCK) {
+            Some(block) => Arc::make_mut(block).push(entry),
+            None => self.0.push(Arc::new(vec![entry])),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        self.0.iter().flat_map(|block| block.iter())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(|block| block.len()).sum()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        for block in &mut self.0 {
+            if !block.iter().all(|entry| keep(entry)) {
+                Arc::make_mut(block).retain(|entry| keep(entry));
+            }
+        }
+        self.0.retain(|block| !block.is_empty());
+    }
+}
+
+/// All history.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// What is not sealed, by kind.
+    pub(super) tails: [Tail; 3],
+    /// The next number, by kind.
+    pub(super) next: [u64; 3],
+    /// The first number that is not sealed, by kind.
+    pub(super) sealed: [u64; 3],
+    /// What is sealed, oldest first.
+    pub(super) partitions: Arc<Vec<Arc<Partition>>>,
+    /// The last probe of each target.
+    pub(super) last_probes: Arc<BTreeMap<Box<str>, Arc<Entry>>>,
+    /// Deleted targets: probes below the number do not exist any more.
+    pub(super) hidden: Arc<BTreeMap<String, u64>>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            tails: Default::default(),
+            next: [1; 3],
+            sealed: [1; 3],
+            partitions: Arc::default(),
+            last_probes: Arc::default(),
+            hidden: Arc::default(),
+        }
+    }
+}
+
+/// Which entries are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) kind: Kind,
+    /// Only of this target or rule.
+    pub(super) subject: Option<&'a str>,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    /// Only with lower numbers.
+    pub(super) before: u64,
+    /// At most so many.
+    pub(super) count: usize,
+}
+
+impl Wanted<'_> {
+    /// All of one kind in a range.
+    pub(super) fn range(kind: Kind, start: Timestamp, end: Timestamp) -> Self {
+        Self { kind, subject: None, start, end, before: u64::MAX, count: usize::MAX }
+    }
+
+    fn may_be_in(&self, partition: &Partition) -> bool {
+        partition.manifest().history.get(self.kind as usize).is_some_and(|span| {
+            span.count > 0
+                && span.first < self.before
+                && span.oldest <= self.end.as_millis()
+                && span.newest >= self.start.as_millis()
+        })
+    }
+}
+
+impl History {
+    /// A change as a record, with the next number where it is an entry of the history.
+    pub(super) fn number(&self, change: &Change) -> ChangeRecord {
+        let kind = match change {
+            Change::AddProbe(_) => Kind::Probe,
+            Change::AddTransition(_) => Kind::Transition,
+            Change::AddAudit(_) => Kind::Audit,
+            _ => return encode_change(change, 0),
+        };
+        encode_change(change, self.next[kind as usize])
+    }
+
+    /// Takes a record that may concern the history. Entries that are known already are left out, so
+    /// that the log can be replayed over a checkpoint.
+    pub(super) fn apply(&mut self, record: &ChangeRecord) {
+        match &record.kind {
+            Some(RecordKind::DeleteTarget(name)) => {
+                self.hide(name.clone(), self.next[Kind::Probe as usize]);
+            }
+            Some(RecordKind::Hidden(hidden)) => self.hide(hidden.target.clone(), hidden.below),
+            _ => {
+                if let Some((kind, entry)) = Entry::of(record) {
+                    self.add(kind, entry);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, kind: Kind, entry: Entry) {
+        let entry = Arc::new(entry);
+        if kind == Kind::Probe {
+            self.keep_last_probe(&entry);
+        }
+        let next = &mut self.next[kind as usize];
+        if entry.sequence >= *next {
+            *next = entry.sequence + 1;
+            self.tails[kind as usize].push(entry);
+        }
+    }
+
+    fn keep_last_probe(&mut self, entry: &Arc<Entry>) {
+        let known = self.last_probes.get(&entry.subject).map_or(0, |known| known.sequence);
+        if entry.sequence > known {
+            Arc::make_mut(&mut self.last_probes).insert(entry.subject.clone(), Arc::clone(entry));
+        }
+    }
+
+    fn hide(&mut self, target: String, below: u64) {
+        let probes = &mut self.tails[Kind::Probe as usize];
+        probes.retain(|entry| *entry.subject != *target || entry.sequence >= below);
+        if self.last_probes.get(&*target).is_some_and(|last| last.sequence < below) {
+            Arc::make_mut(&mut self.last_probes).remove(&*target);
+        }
+        Arc::make_mut(&mut self.hidden).insert(target, below);
+    }
+
+    /// Entries that are not sealed.
+    pub(super) fn unsealed(&self) -> usize {
+        self.tails.iter().map(Tail::len).sum()
+    }
+
+    /// Forgets entries that were sealed: those with numbers below `upto`.
+    pub(super) fn cut_sealed(&mut self, upto: [u64; 3]) {
+        for (kind, upto) in upto.into_iter().enumerate() {
+            self.tails[kind].retain(|entry| entry.sequence >= upto);
+            self.sealed[kind] = self.sealed[kind].max(upto);
+            self.next[kind] = self.next[kind].max(upto);
+        }
+    }
+
+    /// Takes what a checkpoint says of the numbers, before its entries are applied.
+    pub(super) fn begin_restore(&mut self, sealed: [u64; 3]) {
+        self.sealed = sealed;
+        self.next = sealed;
+    }
+
+    /// Everything that a checkpoint has to hold of the history.
+    pub(super) fn to_records(&self) -> Result<Vec<ChangeRecord>, BadRecord> {
+        let hidden = self.hidden.iter().map(|(target, below)| {
+            let hidden = HiddenRecord { target: target.clone(), below: *below };
+            Ok(ChangeRecord { sequence: 0, kind: Some(RecordKind::Hidden(hidden)) })
+        });
+        let tails = self.tails.iter().flat_map(Tail::iter);
+        let entries = self.last_probes.values().chain(tails).map(|entry| entry.record());
+        hidden.chain(entries).collect()
+    }
+
+    /// Forgets unsealed entries older than `limit`; tells how many.
+    pub(super) fn cut_older(&mut self, limit: Timestamp) -> u64 {
+        let before = self.unsealed();
+        for tail in &mut self.tails {
+            tail.retain(|entry| entry.time >= limit);
+        }
+        (before - self.unsealed()) as u64
+    }
+
+    /// Forgets which deleted targets hide which probes where no partition has any of those left.
+    pub(super) fn forget_hidden(&mut self) {
+        let first = |p: &Arc<Partition>| {
+            p.manifest().history.first().filter(|span| span.count > 0).map(|span| span.first)
+        };
+        let oldest = self.partitions.iter().filter_map(first).min().unwrap_or(u64::MAX);
+        if self.hidden.values().any(|below| *below <= oldest) {
+            Arc::make_mut(&mut self.hidden).retain(|_, below| *below > oldest);
+        }
+    }
+
+    /// The wanted entries, newest first. Partitions that cannot be read are told and left out.
+    pub(super) fn read(
+        &self,
+        wanted: Wanted<'_>,
+        tell: &mut dyn FnMut(&StoreError),
+    ) -> Vec<Arc<Entry>> {
+        let keep = |entry: &Entry| self.is_wanted(&wanted, entry);
+        let tail = &self.tails[wanted.kind as usize];
+        let mut found: Vec<Arc<Entry>> =
+            tail.iter().rev().filter(|entry| keep(entry)).take(wanted.count).cloned().collect();
+        for partition in self.partitions.iter().rev() {
+            if found.len() >= wanted.count {
+                break;
+            }
+            if wanted.may_be_in(partition) && !partition.is_damaged() {
+                let mut entries = partition.history(wanted.kind, &keep).unwrap_or_else(|error| {
+                    tell(&error);
+                    Vec::new()
+                });
+                entries.reverse();
+                found.extend(entries.into_iter().take(wanted.count - found.len()).map(Arc::new));
+            }
+        }
+        found
+    }
+
+    fn is_wanted(&self, wanted: &Wanted<'_>, entry: &Entry) -> bool {
+        let hidden = || {
+            wanted.kind == Kind::Probe
+                && self.hidden.get(&*entry.subject).is_some_and(|below| entry.sequence < *below)
+        };
+        entry.sequence < wanted.before
+            && entry.time >= wanted.start
+            && entry.time <= wanted.end
+            && wanted.subject.is_none_or(|subject| *entry.subject == *subject)
+            && !hidden()
+    }
+}

@@ -1,0 +1,124 @@
+//! Every name on disk and every key in the engine, in one place.
+//!
+//! ```text
+//! <state>/lock                          flock; holds the holder's pid
+//! <state>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
+//! <state>/partitions/<start>-<end>/     samples of [start, end), ms since 1970
+//!     manifest                          what is in it
+//!     db/                               trees `series`, `samples`
+//! <state>/history/<number:016>/         probes, transitions, audit
+//!     manifest
+//!     db/                               trees `probes`, `transitions`, `audit`
+//! <state>/catalog/<number:016>/         the small state, as of segment <number>
+//!     manifest
+//!     db/                               tree `state`
+//! <state>/quarantine/                   what could not be read, for whoever wants to look
+//! *.tmp                                 half-written; removed at start
+//! ```
+//!
+//! | tree | key | value |
+//! | --- | --- | --- |
+//! | `series` | rank: u32 big-endian; series are ranked by (metric name, labels) | sealed `LabelsRecord` |
+//! | `samples` | rank: u32 big-endian, first time: i64 big-endian with its sign bit flipped | sealed chunk |
+//! | `probes`, `transitions`, `audit` | sequence: u64 big-endian | sealed `ChangeRecord` |
+//! | `state` | a number: u64 big-endian | sealed `ChangeRecord` |
+//! | `about` | `crc` | sealed CRC-32 of all other entries, as in the manifest: the two belong together |
+//!
+//! "Sealed" is a version byte, a CRC-32 and the payload (`record::seal`).
+
+use std::path::{Path, PathBuf};
+
+use crate::time::Timestamp;
+
+/// The lock file.
+pub(super) const LOCK: &str = "lock";
+/// The directory of the write-ahead log.
+pub(super) const WAL: &str = "wal";
+/// The directory of sealed samples.
+pub(super) const PARTITIONS: &str = "partitions";
+/// The directory of sealed history.
+pub(super) const HISTORY: &str = "history";
+/// The directory of the small state's copies.
+pub(super) const CATALOG: &str = "catalog";
+/// Where damaged files go.
+pub(super) const QUARANTINE: &str = "quarantine";
+/// What a partition holds.
+pub(super) const MANIFEST: &str = "manifest";
+/// The engine's directory within a partition.
+pub(super) const DATABASE: &str = "db";
+/// Ends the name of what is not finished.
+pub(super) const UNFINISHED: &str = "tmp";
+
+/// Labels by rank.
+pub(super) const TREE_SERIES: &str = "series";
+/// Chunks by rank and time.
+pub(super) const TREE_SAMPLES: &str = "samples";
+/// The small state.
+pub(super) const TREE_STATE: &str = "state";
+/// What ties a database to its manifest.
+pub(super) const TREE_ABOUT: &str = "about";
+/// … by this key.
+pub(super) const ABOUT_CRC: &[u8] = b"crc";
+
+/// A segment of the log.
+pub(super) fn segment(wal: &Path, number: u64) -> PathBuf {
+    wal.join(format!("{number:016}.log"))
+}
+
+/// The number in the name of a segment.
+pub(super) fn segment_number(path: &Path) -> Option<u64> {
+    (path.extension()? == "log").then_some(())?;
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The name of a partition of samples.
+pub(super) fn range_name(start: Timestamp, end: Timestamp) -> String {
+    format!("{}-{}", start.as_millis(), end.as_millis())
+}
+
+/// The name of anything that is numbered.
+pub(super) fn numbered(number: u64) -> String {
+    format!("{number:016}")
+}
+
+/// The key of a series, or where its chunks begin.
+pub(super) fn rank(rank: u32) -> [u8; 4] {
+    rank.to_be_bytes()
+}
+
+/// The key of a chunk: bytes in the order of (rank, time).
+pub(super) fn chunk(rank: u32, first: Timestamp) -> Vec<u8> {
+    let time = first.as_millis().cast_unsigned() ^ (1 << 63);
+    [&rank.to_be_bytes()[..], &time.to_be_bytes()[..]].concat()
+}
+
+/// The rank in the key of a series.
+pub(super) fn rank_of(key: &[u8]) -> Option<u32> {
+    key.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// The key of a numbered entry.
+pub(super) fn sequence(sequence: u64) -> [u8; 8] {
+    sequence.to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_keys_sort_by_rank_and_time() {
+        let keys: Vec<_> = [(1, i64::MIN), (1, -1), (1, 0), (1, 9), (2, -5)]
+            .map(|(rank, time)| chunk(rank, Timestamp::from_millis(time)))
+            .into();
+        assert!(keys.is_sorted());
+        assert_eq!(rank_of(&keys[4]), Some(2));
+    }
+
+    #[test]
+    fn segments_are_known_by_their_names() {
+        let path = segment(Path::new("/x"), 42);
+        assert_eq!(segment_number(&path), Some(42));
+        assert_eq!(segment_number(Path::new("/x/0000000000000042.log.tmp")), None);
+    }
+}

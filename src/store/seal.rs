@@ -1,0 +1,154 @@
+//! Sealing: from the open window into partitions, and the log cut behind it.
+//!
+//! In this order, so that a crash at any point loses nothing: the floor is raised (no sample comes in
+//! below it any more), partitions are written and durable, the small state is copied into the
+//! catalog, a checkpoint replaces the log.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use prost::Message as _;
+
+use super::{
+    Inner, StoreError,
+    head::{LATE_MAX, Series},
+    history::Kind,
+    keys,
+    partition::{self, Partition},
+    record::{BadRecord, SpanRecord},
+    state::State,
+};
+use crate::{model::Labels, time::Timestamp};
+
+/// What one partition of samples covers.
+const RANGE: Duration = Duration::from_secs(2 * 3600);
+/// Entries of the history in memory before they are sealed: about 2 MB.
+const HISTORY_TAIL_MAX: usize = 8192;
+/// Copies of the small state that are kept.
+const CATALOG_COPIES: usize = 2;
+/// Free disk that sealing leaves alone: the engine must never be the one to meet the end of it.
+const RESERVE_BYTES: u64 = 8 << 20;
+
+/// Seals what is old enough; tells how many samples that were.
+pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
+    let _alone = store.maintenance.lock();
+    store.handles.close_idle();
+    let floor = store.clock.now().minus(LATE_MAX).aligned(RANGE);
+    let state = store.state();
+    let samples_due = state.head.span().is_some_and(|(oldest, _)| oldest < floor);
+    let history_due = state.history.unsealed() >= HISTORY_TAIL_MAX;
+    if !samples_due && !history_due {
+        return Ok(0);
+    }
+    need_room(&store.dir, &state)?;
+    let state = store.edit(move |state| {
+        if samples_due {
+            state.floor = state.floor.max(floor);
+        }
+    })?;
+    let new = seal_samples(store, &state)?;
+    let history = history_due.then(|| seal_history(store, &state)).transpose()?;
+    write_catalog(store, &state)?;
+    let sealed = new.iter().map(|partition| partition.manifest().samples).sum();
+    store.events.sealed(sealed, new.len());
+    let next = state.history.next;
+    store.checkpoint(move |state| {
+        Arc::make_mut(&mut state.partitions).extend(new.into_iter().map(Arc::new));
+        let sealed = if history.is_some() { next } else { state.history.sealed };
+        Arc::make_mut(&mut state.history.partitions).extend(history.map(Arc::new));
+        state.cut(state.floor, sealed);
+        state.history.forget_hidden();
+    })?;
+    store.handles.close_idle();
+    Ok(sealed)
+}
+
+/// Writes everything before the floor, the oldest range first.
+fn seal_samples(store: &Inner, state: &State) -> Result<Vec<Partition>, StoreError> {
+    let parent = store.dir.join(keys::PARTITIONS);
+    let mut written = Vec::new();
+    let mut from = Timestamp::from_millis(i64::MIN);
+    while let Some(oldest) = oldest_from(state, from) {
+        let start = oldest.aligned(RANGE);
+        let end = start.plus(RANGE);
+        let last = end.minus(Duration::from_millis(1));
+        let mut all: Vec<(&Labels, &Series)> =
+            state.head.iter().filter(|(_, series)| series.has(start, last)).collect();
+        all.sort_by(|a, b| (a.0.metric(), a.0).cmp(&(b.0.metric(), b.0)));
+        let name = keys::range_name(start, end);
+        written.push(partition::write(&parent, &name, &store.handles, |writer| {
+            writer.manifest.start = start.as_millis();
+            writer.manifest.end = end.as_millis();
+            writer.put_series(&all, (start, last))
+        })?);
+        from = end;
+    }
+    Ok(written)
+}
+
+/// The oldest sample from `from` on that is before the floor.
+fn oldest_from(state: &State, from: Timestamp) -> Option<Timestamp> {
+    let last = state.floor.minus(Duration::from_millis(1));
+    let first = |series: &Series| series.first_in(from, last);
+    state.head.iter().filter_map(|(_, series)| first(series)).min()
+}
+
+fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
+    let parent = store.dir.join(keys::HISTORY);
+    let name = keys::numbered(state.history.next.iter().sum());
+    partition::write(&parent, &name, &store.handles, |writer| {
+        for kind in Kind::ALL {
+            writer.put_history(kind, state.history.tails[kind as usize].iter())?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a copy of the small state, and removes old copies.
+fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
+    let parent = store.dir.join(keys::CATALOG);
+    let mut copies = numbers(&parent)?;
+    let number = copies.last().map_or(1, |last| last + 1);
+    let spans = state.history.sealed.iter().zip(&state.history.next);
+    partition::write(&parent, &keys::numbered(number), &store.handles, |writer| {
+        writer.manifest.history = spans
+            .map(|(first, last)| SpanRecord { first: *first, last: *last, ..SpanRecord::default() })
+            .collect();
+        let damaged = |error: BadRecord| StoreError::Damaged {
+            path: parent.clone(),
+            reason: error.to_string(),
+        };
+        let mut records = state.small.to_records();
+        records.extend(state.history.to_records().map_err(damaged)?);
+        for (place, record) in (0..).zip(records) {
+            writer.put(keys::TREE_STATE, &keys::sequence(place), &record.encode_to_vec())?;
+        }
+        Ok(())
+    })?;
+    copies.truncate((copies.len() + 1).saturating_sub(CATALOG_COPIES));
+    for old in copies {
+        let path = parent.join(keys::numbered(old));
+        if let Err(error) = fs::remove_dir_all(&path) {
+            store.events.left_over(&path, &error);
+        }
+    }
+    Ok(())
+}
+
+fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let entries = fs::read_dir(dir).map_err(StoreError::io("list", dir))?;
+    let name = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let mut numbers: Vec<u64> = entries.flatten().filter_map(name).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Whether there is twice the room that sealing can need, and a reserve: an engine that meets a full
+/// disk may hang.
+fn need_room(dir: &Path, state: &State) -> Result<(), StoreError> {
+    let disk =
+        rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let bytes = state.head.samples() * 16 + state.history.unsealed() as u64 * 1024;
+    let needed = RESERVE_BYTES + 2 * bytes;
+    if free >= needed { Ok(()) } else { Err(StoreError::NoSpace { needed, free }) }
+}

@@ -1,0 +1,147 @@
+//! Reading: matchers and a range to series and samples, from partitions and the head.
+
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+
+use super::{Snapshot, StoreError, partition::Partition};
+use crate::{
+    limits,
+    model::{Labels, Matcher, Sample, SeriesSample, is_stale},
+    promql::{Queryable, SelectError, Selection, SeriesData},
+    time::Timestamp,
+};
+
+impl Queryable for Snapshot {
+    fn select(&self, selection: &Selection) -> Result<Vec<SeriesData>, SelectError> {
+        let Selection { matchers, start, end } = selection;
+        let mut found = Found::default();
+        let read = self.read(matchers, (*start, *end), &mut found);
+        read.map_err(|error| match error {
+            StoreError::TooMuch(text) => SelectError::TooMuch(text),
+            other => SelectError::Storage(other.to_string()),
+        })?;
+        let series = found.series.into_iter();
+        Ok(series.map(|(labels, samples)| SeriesData { labels, samples }).collect())
+    }
+}
+
+/// What has been read so far, within its bounds.
+#[derive(Default)]
+struct Found {
+    series: BTreeMap<Labels, Vec<Sample>>,
+    samples: usize,
+}
+
+impl Found {
+    fn take(&mut self, labels: &Labels, mut samples: Vec<Sample>) -> Result<(), StoreError> {
+        self.samples += samples.len();
+        if self.samples > limits::QUERY_SAMPLES_MAX {
+            let max = limits::QUERY_SAMPLES_MAX;
+            let text = format!(
+                "the query loads more than {max} samples: ask for less or for longer steps"
+            );
+            return Err(StoreError::TooMuch(text));
+        }
+        if let Some(known) = self.series.get_mut(labels) {
+            known.append(&mut samples);
+            return Ok(());
+        }
+        check_series(self.series.len() + 1)?;
+        self.series.insert(labels.clone(), samples);
+        Ok(())
+    }
+}
+
+fn check_series(count: usize) -> Result<(), StoreError> {
+    let max = limits::QUERY_SERIES_MAX;
+    if count <= max {
+        return Ok(());
+    }
+    Err(StoreError::TooMuch(format!("the query touches more than {max} series: add matchers")))
+}
+
+impl Snapshot {
+    /// Partitions lie before the head and in order, so that samples come in order.
+    fn read(
+        &self,
+        matchers: &[Matcher],
+        range: (Timestamp, Timestamp),
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        for partition in self.overlapping(range) {
+            self.served(
+                partition
+                    .select(matchers, range, &mut |labels, samples| found.take(labels, samples)),
+            )?;
+        }
+        for (labels, series) in self.state.head.matching(matchers) {
+            let mut samples = Vec::new();
+            series.read(range.0, range.1, &mut samples);
+            if !samples.is_empty() {
+                found.take(labels, samples)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn overlapping(
+        &self,
+        (start, end): (Timestamp, Timestamp),
+    ) -> impl Iterator<Item = &Arc<Partition>> {
+        let partitions = self.state.partitions.iter();
+        partitions.filter(move |p| !p.is_damaged() && p.overlaps(start, end))
+    }
+
+    /// Damage is reported once, and the rest is served; anything else is the reader's affair.
+    fn served(&self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        match outcome {
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.events.quarantined(&error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// The series that any of `selectors` (all where there is none) matches and that have samples in
+    /// the range, sorted.
+    pub(super) fn series(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: (Timestamp, Timestamp),
+    ) -> Result<Vec<Labels>, StoreError> {
+        let mut found = BTreeSet::new();
+        let every = [Vec::new()];
+        let selectors = if selectors.is_empty() { &every } else { selectors };
+        for matchers in selectors {
+            for partition in self.overlapping(range) {
+                self.served(partition.series(matchers, range, &mut |labels| {
+                    found.insert(labels.clone());
+                    check_series(found.len())
+                }))?;
+            }
+            for (labels, series) in self.state.head.matching(matchers) {
+                if series.has(range.0, range.1) {
+                    found.insert(labels.clone());
+                    check_series(found.len())?;
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// The newest sample of each matching series, where it is not stale and not before `since`.
+    pub(super) fn latest(&self, matchers: &[Matcher], since: Timestamp) -> Vec<SeriesSample> {
+        let mut found: Vec<SeriesSample> = self
+            .state
+            .head
+            .matching(matchers)
+            .map(|(labels, series)| SeriesSample {
+                labels: labels.clone(),
+                sample: series.newest(),
+            })
+            .filter(|s| s.sample.timestamp >= since && !is_stale(s.sample.value))
+            .collect();
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+}

@@ -1,0 +1,123 @@
+//! The small state: rules, alert instances, targets, adoptions, accumulators, metadata. In memory as
+//! a whole; each change of it is in the log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Change,
+    record::{BadRecord, ChangeRecord, Kind, decode_change, encode_change},
+};
+use crate::{
+    model::{Accumulator, AlertInstance, Labels, Metadata, Rule, TargetState},
+    time::Timestamp,
+};
+
+/// Metric names of which something is known, at most.
+const METADATA_MAX: usize = 100_000;
+
+/// The small state; a clone is a view that does not change, and costs a few pointers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Small {
+    pub(super) rules: Arc<BTreeMap<String, Arc<Rule>>>,
+    pub(super) instances: Arc<BTreeMap<Arc<str>, Arc<[AlertInstance]>>>,
+    pub(super) targets: Arc<BTreeMap<Arc<str>, (TargetState, Timestamp)>>,
+    pub(super) adoptions: Arc<BTreeSet<String>>,
+    pub(super) accumulators: Arc<BTreeMap<Labels, Arc<Accumulator>>>,
+    pub(super) metadata: Arc<BTreeMap<String, Arc<Metadata>>>,
+}
+
+impl Small {
+    /// Applies a change; entries of the history are none of its business.
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutRule(rule) => {
+                Arc::make_mut(&mut self.rules).insert(rule.id.clone(), Arc::new(rule.clone()));
+            }
+            Change::DeleteRule(id) => {
+                Arc::make_mut(&mut self.rules).remove(id);
+                Arc::make_mut(&mut self.instances).remove(id.as_str());
+            }
+            Change::PutInstances { rule_id, instances } => self.put_instances(rule_id, instances),
+            Change::PutTargetState { name, state, since } => {
+                Arc::make_mut(&mut self.targets).insert(name.as_str().into(), (*state, *since));
+            }
+            Change::DeleteTarget(name) => {
+                Arc::make_mut(&mut self.targets).remove(name.as_str());
+            }
+            Change::PutAdoption(name) => {
+                Arc::make_mut(&mut self.adoptions).insert(name.clone());
+            }
+            Change::DeleteAdoption(name) => {
+                Arc::make_mut(&mut self.adoptions).remove(name);
+            }
+            Change::PutAccumulator(accumulator) => {
+                Arc::make_mut(&mut self.accumulators)
+                    .insert(accumulator.labels.clone(), Arc::new(accumulator.clone()));
+            }
+            Change::AddTransition(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
+        }
+    }
+
+    fn put_instances(&mut self, rule_id: &str, instances: &[AlertInstance]) {
+        let all = Arc::make_mut(&mut self.instances);
+        if instances.is_empty() {
+            all.remove(rule_id);
+        } else {
+            all.insert(rule_id.into(), instances.into());
+        }
+    }
+
+    /// Takes news about a metric, unless too many are known; tells whether it did.
+    pub(super) fn put_metadata(&mut self, metadata: &Metadata) -> bool {
+        let news = match self.metadata.get(&metadata.name) {
+            Some(known) => **known != *metadata,
+            None => self.metadata.len() < METADATA_MAX,
+        };
+        if news {
+            Arc::make_mut(&mut self.metadata)
+                .insert(metadata.name.clone(), Arc::new(metadata.clone()));
+        }
+        news
+    }
+
+    /// Applies a stored record; entries of the history are none of its business.
+    pub(super) fn apply_record(&mut self, record: &ChangeRecord) -> Result<(), BadRecord> {
+        if let Some(Kind::Metadata(metadata)) = &record.kind {
+            self.put_metadata(&metadata.try_into()?);
+        } else if let Some(change) = decode_change(record)? {
+            self.apply(&change);
+        }
+        Ok(())
+    }
+
+    /// The changes that make this state from nothing.
+    pub(super) fn to_records(&self) -> Vec<ChangeRecord> {
+        let put = |change: Change| encode_change(&change, 0);
+        let rules = self.rules.values().map(|rule| put(Change::PutRule((**rule).clone())));
+        let instances = self.instances.iter().map(|(rule_id, instances)| {
+            put(Change::PutInstances { rule_id: (**rule_id).into(), instances: instances.to_vec() })
+        });
+        let targets = self.targets.iter().map(|(name, (state, since))| {
+            put(Change::PutTargetState { name: (**name).into(), state: *state, since: *since })
+        });
+        let adoptions = self.adoptions.iter().map(|name| put(Change::PutAdoption(name.clone())));
+        let accumulators =
+            self.accumulators.values().map(|a| put(Change::PutAccumulator((**a).clone())));
+        let metadata = self.metadata.values().map(|metadata| metadata_record(metadata));
+        rules
+            .chain(instances)
+            .chain(targets)
+            .chain(adoptions)
+            .chain(accumulators)
+            .chain(metadata)
+            .collect()
+    }
+}
+
+/// News about a metric as a record.
+pub(super) fn metadata_record(metadata: &Metadata) -> ChangeRecord {
+    ChangeRecord { sequence: 0, kind: Some(Kind::Metadata(metadata.into())) }
+}

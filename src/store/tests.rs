@@ -1,0 +1,352 @@
+//! The store through its face, on real sled, with a clock that is moved by hand.
+
+use std::{fs, path::Path, time::Duration};
+
+use super::*;
+use crate::{
+    model::{AlertState, Sample, Severity, stale_nan},
+    promql::{Queryable as _, Selection},
+};
+
+const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Fixture {
+    temp: tempfile::TempDir,
+    clock: Clock,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { temp: tempfile::tempdir().unwrap(), clock: Clock::manual(START) }
+    }
+
+    fn dir(&self) -> &Path {
+        self.temp.path()
+    }
+
+    fn try_open(&self) -> Result<(Store, Recovery), StoreError> {
+        Store::open(self.dir(), Options::default(), self.clock.clone(), &Telemetry::new())
+    }
+
+    fn open(&self) -> Store {
+        let (store, recovery) = self.try_open().unwrap();
+        assert_eq!(recovery.quarantined, Vec::<String>::new());
+        store
+    }
+}
+
+fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn batch(samples: impl IntoIterator<Item = (&'static str, Timestamp, f64)>) -> Batch {
+    let samples = samples
+        .into_iter()
+        .map(|(name, time, value)| SeriesSample::new(Labels::of(name, []), time, value));
+    Batch { samples: samples.collect(), metadata: Vec::new() }
+}
+
+fn append(store: &Store, name: &'static str, time: Timestamp, value: f64) -> AppendSummary {
+    block(store.append(batch([(name, time, value)]))).unwrap()
+}
+
+/// One sample a minute from `from` on.
+fn fill(store: &Store, name: &'static str, from: Timestamp, minutes: u32) {
+    let samples = (0..minutes)
+        .map(|minute| (name, from.plus(Duration::from_secs(60) * minute), f64::from(minute)));
+    let summary = block(store.append(batch(samples))).unwrap();
+    assert_eq!(summary.rejected, 0, "{:?}", summary.rejections);
+}
+
+fn all(store: &Store, matchers: Vec<Matcher>) -> Vec<(String, Vec<Sample>)> {
+    let (start, end) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+    let found = store.snapshot().select(&Selection { matchers, start, end }).unwrap();
+    found.into_iter().map(|series| (series.labels.to_string(), series.samples)).collect()
+}
+
+fn audit(store: &Store, count: u32) {
+    let changes = (0..count).map(|n| {
+        Change::AddAudit(AuditRecord {
+            time: store.0.clock.now(),
+            actor: "uid:0".into(),
+            action: "rule.create".into(),
+            subject: format!("rule {n}"),
+            before: String::new(),
+            after: String::new(),
+        })
+    });
+    block(store.commit(changes.collect())).unwrap();
+}
+
+fn probe(target: &str, at: Timestamp) -> Change {
+    Change::AddProbe(ProbeRecord {
+        target: target.into(),
+        state: TargetState::Healthy,
+        started_at: at,
+        duration: Duration::from_millis(5),
+        attempts: Vec::new(),
+        answer: crate::model::ProbeAnswer::default(),
+        error: String::new(),
+        stderr_tail: String::new(),
+    })
+}
+
+#[test]
+fn samples_survive_sealing_and_reopening() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    fill(&store, "b", START.minus(HOUR), 60);
+    let before = all(&store, Vec::new());
+    let snapshot = store.snapshot();
+    assert!(store.seal().unwrap() > 0);
+    assert!(store.seal().unwrap() == 0, "nothing is left to seal");
+    assert_eq!(all(&store, Vec::new()), before);
+    assert_eq!(store.stats().samples, 360);
+    assert_eq!(store.stats().oldest, Some(START.minus(5 * HOUR)));
+    drop((store, snapshot));
+    let store = fixture.open();
+    assert_eq!(all(&store, Vec::new()), before);
+    assert_eq!(all(&store, vec![Matcher::equal("__name__", "b")]), before[1..]);
+    let series = store.series(&[], START.minus(5 * HOUR), START.minus(4 * HOUR)).unwrap();
+    assert_eq!(series, [Labels::of("a", [])]);
+}
+
+#[test]
+fn what_was_sealed_takes_no_more_samples() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    let summary = append(&store, "new", START.minus(5 * HOUR), 1.0);
+    assert_eq!((summary.accepted, summary.rejected), (0, 1));
+    assert!(summary.rejections[0].reason.contains("is sealed"), "{:?}", summary.rejections);
+}
+
+#[test]
+fn a_snapshot_does_not_see_what_comes_after_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    append(&store, "a", START, 1.0);
+    let snapshot = store.snapshot();
+    append(&store, "a", START.plus(Duration::from_secs(1)), 2.0);
+    let everything = Selection {
+        matchers: Vec::new(),
+        start: Timestamp::from_millis(i64::MIN),
+        end: Timestamp::from_millis(i64::MAX),
+    };
+    assert_eq!(snapshot.select(&everything).unwrap()[0].samples.len(), 1);
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 2);
+}
+
+#[test]
+fn the_second_process_is_told_who_holds_the_directory() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let error = fixture.try_open().unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    store.close().unwrap();
+    assert!(matches!(block(store.append(Batch::default())), Err(StoreError::Closed)));
+    fixture.open();
+}
+
+#[test]
+fn latest_leaves_out_what_is_stale_or_old() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    append(&store, "live", START, 1.0);
+    append(&store, "old", START.minus(HOUR), 1.0);
+    append(&store, "ended", START, stale_nan());
+    let latest = store.latest(&[], START.minus(Duration::from_secs(300)));
+    assert_eq!(latest, [SeriesSample::new(Labels::of("live", []), START, 1.0)]);
+}
+
+#[test]
+fn history_is_paged_without_gaps_across_memory_and_disk() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    audit(&store, 9000);
+    store.seal().unwrap();
+    audit(&store, 5);
+    drop(store);
+    let store = fixture.open();
+    let mut page = PageRequest { size: 1000, token: String::new() };
+    let mut seen = Vec::new();
+    loop {
+        let found = store.audit(&page).unwrap();
+        seen.extend(found.items.iter().map(|entry| entry.sequence));
+        if found.next.is_empty() {
+            break;
+        }
+        page.token = found.next;
+    }
+    assert!(seen.iter().copied().eq((1..=9005).rev()));
+    audit(&store, 1);
+    assert_eq!(store.audit(&PageRequest::default()).unwrap().items[0].sequence, 9006);
+}
+
+#[test]
+fn a_deleted_target_takes_its_probes_with_it_also_sealed_ones() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let commit = |changes| block(store.commit(changes)).unwrap();
+    commit((0..8200).map(|_| probe("gone", START)).collect());
+    commit(vec![probe("stays", START)]);
+    store.seal().unwrap();
+    assert!(store.last_probe("gone").is_some());
+    commit(vec![Change::DeleteTarget("gone".into())]);
+    let far = Timestamp::from_millis(i64::MAX);
+    let count = |store: &Store, target: &str| {
+        store.probes(target, START, far, &PageRequest::largest()).unwrap().items.len()
+    };
+    assert_eq!((count(&store, "gone"), count(&store, "stays")), (0, 1));
+    commit(vec![probe("gone", START)]);
+    let reopened = {
+        drop(store);
+        fixture.open()
+    };
+    assert_eq!((count(&reopened, "gone"), count(&reopened, "stays")), (1, 1));
+}
+
+#[test]
+fn alerts_keep_their_state() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let instance = AlertInstance {
+        rule_id: "r".into(),
+        labels: Labels::of("ALERTS", []),
+        state: AlertState::Firing,
+        value: 1.0,
+        active_at: START,
+        fired_at: Some(START),
+        notified_at: None,
+        acknowledgement: None,
+    };
+    let transition = Transition {
+        time: START,
+        rule_id: "r".into(),
+        name: "R".into(),
+        severity: Severity::High,
+        labels: Labels::of("ALERTS", []),
+        from: AlertState::Pending,
+        to: AlertState::Firing,
+        value: 1.0,
+        notified: true,
+    };
+    let changes = vec![
+        Change::PutInstances { rule_id: "r".into(), instances: vec![instance.clone()] },
+        Change::AddTransition(transition.clone()),
+        Change::PutAdoption("x".into()),
+        Change::PutTargetState { name: "x".into(), state: TargetState::Degraded, since: START },
+    ];
+    block(store.commit(changes)).unwrap();
+    drop(store);
+    let store = fixture.open();
+    assert_eq!(store.instances("r"), [instance]);
+    let page = store.transitions(Some("r"), START, START, &PageRequest::default()).unwrap();
+    assert_eq!(page.items, [(1, transition)]);
+    assert_eq!(store.adoptions(), ["x"]);
+    assert_eq!(store.target_state("x"), Some((TargetState::Degraded, START)));
+}
+
+#[test]
+fn clean_up_frees_whole_partitions_and_old_history() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    audit(&store, 3);
+    store.seal().unwrap();
+    let partitions = fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap().count();
+    fixture.clock.set(START.plus(100 * 24 * HOUR));
+    let snapshot = store.snapshot();
+    let freed = store.clean_up().unwrap();
+    assert_eq!((freed.partitions, freed.entries), (partitions as u64, 3));
+    assert!(freed.bytes > 0);
+    let everything = Selection { matchers: Vec::new(), start: START.minus(6 * HOUR), end: START };
+    let held = snapshot.select(&everything).unwrap();
+    assert_eq!(held[0].samples.len(), 300, "a reader keeps what it holds");
+    drop((held, snapshot));
+    assert_eq!(fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap().count(), 0);
+    assert_eq!(store.audit(&PageRequest::default()).unwrap().items, []);
+}
+
+#[test]
+fn a_damaged_partition_is_told_and_the_rest_is_served() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    let head = store.0.state().head.samples();
+    drop(store);
+    for partition in fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap() {
+        let slabs = partition.unwrap().path().join(keys::DATABASE).join("slabs");
+        for slab in fs::read_dir(slabs).unwrap() {
+            let path = slab.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let store = fixture.open();
+    assert_eq!(all(&store, Vec::new())[0].1.len() as u64, head);
+}
+
+#[test]
+fn damage_in_the_middle_of_the_log_is_told_and_later_records_are_kept() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    for second in 0..10 {
+        append(&store, "a", START.plus(Duration::from_secs(second)), 1.0);
+    }
+    drop(store);
+    let segment = keys::segment(&fixture.dir().join(keys::WAL), 1);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let (store, recovery) = fixture.try_open().unwrap();
+    assert_eq!(recovery.samples_replayed, 9);
+    assert!(recovery.quarantined[0].contains("records follow"), "{recovery:?}");
+    drop(store);
+    assert_eq!(fs::read_dir(fixture.dir().join(keys::QUARANTINE)).unwrap().count(), 1);
+    let store = fixture.open();
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 9);
+}
+
+#[test]
+fn rules_come_from_the_catalog_where_the_log_is_lost() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    block(store.commit(vec![Change::PutAdoption("x".into())])).unwrap();
+    audit(&store, 7);
+    store.seal().unwrap();
+    drop(store);
+    fs::remove_dir_all(fixture.dir().join(keys::WAL)).unwrap();
+    let (store, recovery) = fixture.try_open().unwrap();
+    assert_eq!(recovery.quarantined.len(), 1);
+    assert_eq!(store.adoptions(), ["x"]);
+    audit(&store, 1);
+    assert_eq!(store.audit(&PageRequest::default()).unwrap().items[0].sequence, 8);
+    drop(store);
+    assert_eq!(fixture.open().adoptions(), ["x"]);
+}
+
+#[test]
+fn too_large_a_batch_is_refused_whole() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let samples = (0..=limits::BATCH_SAMPLES_MAX).map(|_| ("a", START, 1.0));
+    let error = block(store.append(batch(samples))).unwrap_err();
+    assert_eq!(error.code(), crate::error_code::ErrorCode::InvalidArgument);
+    assert_eq!(store.stats().samples, 0);
+}
+
+#[test]
+fn a_clock_far_off_is_told() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let summary = append(&store, "a", START.plus(HOUR), 1.0);
+    assert!(summary.rejections[0].reason.contains("in the future"), "{:?}", summary.rejections);
+}

@@ -1,0 +1,92 @@
+//! What happens on the control socket.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use tracing::{debug, error, warn};
+
+use crate::telemetry::Telemetry;
+
+/// The events of `control`; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ControlEvents {
+    connections: IntGauge,
+    refused: IntCounterVec,
+    requests: IntCounterVec,
+    panics: IntCounter,
+    accept_failures: IntCounter,
+}
+
+impl ControlEvents {
+    /// Registers the metrics.
+    pub fn new(telemetry: &Telemetry) -> Self {
+        let refused = telemetry.counter_vec(
+            "balefire_grpc_refused_total",
+            "Connections and requests on the control socket that were refused.",
+            &["reason"],
+        );
+        for reason in ["peer", "connections"] {
+            // So that the counters stand at zero before the first refusal.
+            let _ = refused.with_label_values(&[reason]);
+        }
+        Self {
+            connections: telemetry
+                .int_gauge("balefire_grpc_connections", "Open connections to the control socket."),
+            refused,
+            requests: telemetry.counter_vec(
+                "balefire_grpc_requests_total",
+                "Requests over the control socket.",
+                &["service"],
+            ),
+            panics: telemetry.counter(
+                "balefire_grpc_panics_total",
+                "Panics while a request was answered: defects in Balefire.",
+            ),
+            accept_failures: telemetry.counter(
+                "balefire_grpc_accept_failures_total",
+                "Times the system gave no connection, for want of descriptors perhaps.",
+            ),
+        }
+    }
+
+    /// A connection is open.
+    pub fn connected(&self, uid: u32) {
+        self.connections.inc();
+        debug!(uid, "control connection opened");
+    }
+
+    /// … and closed.
+    pub fn disconnected(&self) {
+        self.connections.dec();
+    }
+
+    /// A request came in for `service` (`balefire.v1.SystemService` …); only names that are served.
+    pub fn requested(&self, service: &str) {
+        self.requests.with_label_values(&[service]).inc();
+    }
+
+    /// Somebody who may not use the socket asked for `path`.
+    pub fn peer_refused(&self, uid: u32, path: &str) {
+        self.refused.with_label_values(&["peer"]).inc();
+        warn!(
+            uid,
+            path, "request refused: the user is neither ours, root, nor in the socket's group"
+        );
+    }
+
+    /// A connection was closed at once because there are too many.
+    pub fn connection_refused(&self, open_max: usize) {
+        self.refused.with_label_values(&["connections"]).inc();
+        warn!(open_max, "control connection closed: too many are open");
+    }
+
+    /// The system gave no connection.
+    pub fn accept_failed(&self, reason: &std::io::Error) {
+        self.accept_failures.inc();
+        warn!(%reason, "control connection not accepted");
+    }
+
+    /// Answering a request panicked; the daemon lives on.
+    pub fn panicked(&self, path: &str, reason: &str) {
+        self.panics.inc();
+        error!(path, reason, "a request panicked");
+    }
+}

@@ -1,0 +1,112 @@
+//! What the store reports.
+
+use std::{path::Path, time::Duration};
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use crate::telemetry::Telemetry;
+
+/// Upper bounds of the time a commit takes, in seconds.
+const COMMIT_SECONDS: [f64; 8] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+/// The store's events; each writes its log line and moves its counter.
+#[derive(Clone, Debug)]
+pub struct StoreEvents {
+    samples: IntCounterVec,
+    commits: Histogram,
+    commit_failures: IntCounter,
+    quarantined: IntCounter,
+    torn_bytes: IntCounter,
+    sealed: IntCounter,
+    freed_bytes: IntCounter,
+    series: IntGauge,
+}
+
+impl StoreEvents {
+    /// Registers the store's metrics.
+    pub fn new(telemetry: &Telemetry) -> Self {
+        let counter = |name, help| telemetry.counter(name, help);
+        Self {
+            samples: telemetry.counter_vec(
+                "balefire_store_samples_total",
+                "Samples offered to the store, by what became of them.",
+                &["outcome"],
+            ),
+            commits: telemetry.histogram(
+                "balefire_store_commit_duration_seconds",
+                "From taking a group of commits up to its being durable.",
+                &COMMIT_SECONDS,
+            ),
+            commit_failures: counter(
+                "balefire_store_commit_failures_total",
+                "Groups of commits that could not be made durable.",
+            ),
+            quarantined: counter(
+                "balefire_store_quarantined_total",
+                "Damaged files and stretches of files that were put aside.",
+            ),
+            torn_bytes: counter(
+                "balefire_store_torn_bytes_total",
+                "Bytes of unfinished records cut off the log at start.",
+            ),
+            sealed: counter(
+                "balefire_store_sealed_samples_total",
+                "Samples moved into partitions.",
+            ),
+            freed_bytes: counter(
+                "balefire_store_freed_bytes_total",
+                "Bytes of partitions removed by retention.",
+            ),
+            series: telemetry.int_gauge("balefire_store_head_series", "Series in the open window."),
+        }
+    }
+
+    /// A group of commits is durable.
+    pub fn committed(&self, (accepted, duplicates, rejected): (u64, u64, u64), took: Duration) {
+        let counts = [("accepted", accepted), ("duplicate", duplicates), ("rejected", rejected)];
+        for (outcome, count) in counts {
+            self.samples.with_label_values(&[outcome]).inc_by(count);
+        }
+        self.commits.observe(took.as_secs_f64());
+    }
+
+    /// The open window holds so many series.
+    pub fn head(&self, series: usize) {
+        self.series.set(i64::try_from(series).unwrap_or(i64::MAX));
+    }
+
+    /// A group of commits could not be made durable; whoever sent them was told.
+    pub fn commit_failed(&self, error: &dyn std::error::Error) {
+        self.commit_failures.inc();
+        tracing::error!(%error, "a commit could not be made durable");
+    }
+
+    /// The log was replayed.
+    pub fn recovered(&self, samples: u64, torn_bytes: u64) {
+        self.torn_bytes.inc_by(torn_bytes);
+        tracing::info!(samples, torn_bytes, "store recovered");
+    }
+
+    /// Something damaged was put aside.
+    pub fn quarantined(&self, what: &str) {
+        self.quarantined.inc();
+        tracing::error!(what, "damaged data was put aside; the rest is served");
+    }
+
+    /// Samples were moved into partitions.
+    pub fn sealed(&self, samples: u64, partitions: usize) {
+        self.sealed.inc_by(samples);
+        tracing::debug!(samples, partitions, "samples sealed");
+    }
+
+    /// Old data was removed.
+    pub fn cleaned(&self, partitions: u64, entries: u64, bytes: u64) {
+        self.freed_bytes.inc_by(bytes);
+        tracing::info!(partitions, entries, bytes, "old data removed");
+    }
+
+    /// A file of no further use could not be removed.
+    pub fn left_over(&self, path: &Path, error: &dyn std::error::Error) {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a file of no further use");
+    }
+}

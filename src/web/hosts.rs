@@ -1,0 +1,94 @@
+//! Which hosts a request may name, against DNS rebinding: a page in a browser that has its own name point to
+//! 127.0.0.1 still sends that name as `Host`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::uri::Authority;
+
+/// The hosts that may stand in `Host`.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    listen: IpAddr,
+    /// Names of the listen address, in lower case.
+    names: Vec<String>,
+}
+
+impl Hosts {
+    /// Loopback, and where we listen: the address, and the name by which the configuration calls it.
+    pub fn new(listen: SocketAddr, name: Option<&str>) -> Self {
+        let names = name.into_iter().map(str::to_ascii_lowercase).collect();
+        Self { listen: listen.ip(), names }
+    }
+
+    /// Whether `Host` may be this, with or without a port.
+    pub fn allow(&self, host: &str) -> bool {
+        host.parse::<Authority>().is_ok_and(|host| self.allow_name(host.host()))
+    }
+
+    fn allow_name(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        if name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name) {
+            return true;
+        }
+        // IPv6 stands in brackets. No name can be rebound to a literal address, so where we listen
+        // on every address, each may be named.
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        address
+            .is_ok_and(|ip| ip.is_loopback() || ip == self.listen || self.listen.is_unspecified())
+    }
+}
+
+/// Whether a browser's `Origin` is a page of ours: `http://` and the very host that the request names.
+pub(super) fn is_same_origin(origin: &str, host: &str) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(listen: &str, host: &str, allowed: bool) {
+        let hosts = Hosts::new(listen.parse().unwrap(), Some("Box.lan"));
+        assert_eq!(hosts.allow(host), allowed, "{host} at {listen}");
+    }
+
+    #[test]
+    fn loopback_and_the_listen_address_may_be_named() {
+        for host in ["localhost", "LOCALHOST:9494", "127.0.0.1:9494", "127.0.0.2", "[::1]:9494"] {
+            check("127.0.0.1:9494", host, true);
+        }
+        check("192.168.1.5:9494", "192.168.1.5:9494", true);
+        check("192.168.1.5:9494", "box.lan:9494", true);
+        check("0.0.0.0:9494", "10.0.0.7:9494", true);
+    }
+
+    #[test]
+    fn any_other_name_may_not() {
+        for host in [
+            "evil.example",
+            "evil.example:9494",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "192.168.1.5",
+            "",
+            "user@",
+            "a b",
+            "[::2]:80",
+            "notlocalhost",
+        ] {
+            check("127.0.0.1:9494", host, false);
+        }
+        check("0.0.0.0:9494", "evil.example", false);
+    }
+
+    #[test]
+    fn only_our_own_pages_are_same_origin() {
+        assert!(is_same_origin("http://localhost:9494", "localhost:9494"));
+        assert!(is_same_origin("http://LOCALHOST:9494", "localhost:9494"));
+        for origin in ["null", "http://localhost:3000", "http://evil.example", "file://", ""] {
+            assert!(!is_same_origin(origin, "localhost:9494"), "{origin}");
+        }
+    }
+}

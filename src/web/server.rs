@@ -1,0 +1,128 @@
+//! Connections: accepted, bounded, timed, and drained at the end. On hyper itself, which alone has
+//! a time-out for the head of a request.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    limits,
+    supervise::{StopSignal, Supervisor, TaskContext},
+    telemetry::events::WebEvents,
+};
+
+use super::{AppState, Hosts, routes::router};
+
+/// The task's name, and that of its connections.
+const TASK: &str = "web";
+/// How often an idle listener says that it is alive.
+const BEAT: Duration = Duration::from_secs(5);
+/// The pause after a failed accept: mostly the process has no descriptor left, and needs time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a connection beyond the bound is told.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+
+/// Serves HTTP on `listener` until it is told to stop; then open requests have
+/// [`limits::HTTP_DRAIN_TIMEOUT`] to end. `hosts` says which hosts a request may name.
+pub async fn serve(
+    listener: Arc<TcpListener>,
+    hosts: Hosts,
+    app: AppState,
+    context: TaskContext,
+    supervisor: Supervisor,
+) -> Result<(), String> {
+    let server = Server {
+        events: app.events.clone(),
+        service: TowerToHyperService::new(router(app, hosts)),
+        slots: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX)),
+        stop: context.stop.clone(),
+        supervisor,
+    };
+    context.heartbeat.succeeded();
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.stop.stopped() => return Ok(()),
+            _ = beats.tick() => context.heartbeat.beat(),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    context.heartbeat.succeeded();
+                    server.open(stream);
+                }
+                Err(error) => {
+                    server.events.accept_failed(&error.to_string());
+                    context.heartbeat.failed(format!("accept: {error}"));
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+struct Server {
+    events: WebEvents,
+    service: TowerToHyperService<Router>,
+    slots: Arc<Semaphore>,
+    stop: StopSignal,
+    supervisor: Supervisor,
+}
+
+impl Server {
+    /// Starts the connection's task, or closes it where there are too many.
+    fn open(&self, stream: TcpStream) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.events.connection_refused(limits::HTTP_CONNECTIONS_MAX);
+            refuse(&stream);
+            return;
+        };
+        let (service, events, stop) =
+            (self.service.clone(), self.events.clone(), self.stop.clone());
+        // Ends by itself; the supervisor aborts it at the latest.
+        let _detached = self.supervisor.spawn_child(TASK, async move {
+            let _open = (events.connection_opened(), slot);
+            if let Err(error) = converse(stream, service, &stop).await {
+                events.connection_failed(&error);
+            }
+        });
+    }
+}
+
+/// Says why, if the socket takes it at once; a client that has sent its request already may not see it.
+fn refuse(stream: &TcpStream) {
+    let _told: io::Result<usize> = stream.try_write(TOO_MANY);
+}
+
+/// One connection, request after request. hyper's time-out covers the pause between two requests, too.
+async fn converse(
+    stream: TcpStream,
+    service: TowerToHyperService<Router>,
+    stop: &StopSignal,
+) -> Result<(), String> {
+    // Small answers shall not wait for each other.
+    stream.set_nodelay(true).map_err(|error| format!("set nodelay: {error}"))?;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HTTP_HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+        () = stop.stopped() => connection.as_mut().graceful_shutdown(),
+    }
+    match timeout(limits::HTTP_DRAIN_TIMEOUT, connection).await {
+        Ok(ended) => ended.map_err(|error| error.to_string()),
+        Err(_) => Err("closed at the end of the drain, its request unanswered".to_owned()),
+    }
+}
