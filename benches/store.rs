@@ -1,5 +1,7 @@
 //! What the store costs: `cargo bench --bench store`. Prints figures, asserts none.
 
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::{fs, path::Path, time::Duration, time::Instant};
 
 use balefire::{
@@ -17,7 +19,9 @@ fn main() {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let clock = Clock::manual(START);
     let labels: Vec<Labels> = (0..SERIES)
-        .map(|n| Labels::of(&format!("metric_{}", n % 40), [("n", &n.to_string()), ("job", "bench")]))
+        .map(|n| {
+            Labels::of(&format!("metric_{}", n % 40), [("n", &n.to_string()), ("job", "bench")])
+        })
         .collect();
     let before = rss_kib();
     let store = open(temp.path(), &clock);

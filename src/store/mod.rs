@@ -14,7 +14,7 @@
 //! sample's way in is [`Store::append`], `commit`, `head`; its way out is `select`.
 //!
 //! # What it must not know
-//! Who writes, what an alert means, what PromQL is beyond the trait [`Queryable`]. It reads no clock
+//! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
 mod chunk;
@@ -84,8 +84,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(30 * 86_400),
-            history_retention: Duration::from_secs(90 * 86_400),
+            retention: Duration::from_hours(30 * 24),
+            history_retention: Duration::from_hours(90 * 24),
         }
     }
 }
