@@ -316,10 +316,12 @@ fn open_log(
         let first = if found.recovery.quarantined.is_empty() { recovery::FIRST_SEGMENT } else { 2 };
         return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
     };
-    if found.damaged.is_empty() {
+    if found.recovery.quarantined.is_empty() {
         let mut wal = Wal::resume(options.clone(), number, good)?;
         // Ids of series are a segment's own: this process begins its own.
-        wal.rotate(None)?;
+        if !wal.is_empty() {
+            wal.rotate(None)?;
+        }
         return Ok(wal);
     }
     let first = checkpoint_of(&found.state, number + 1)?;
