@@ -1,5 +1,7 @@
 //! What the store costs: `cargo bench --bench store`. Prints figures, asserts none.
 
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::{fs, path::Path, time::Duration, time::Instant};
 
 use balefire::{

@@ -4,6 +4,8 @@
 //! A crash is the directory as it is at that moment, copied, with a torn record behind the log; the
 //! store it was copied from is thrown away. Engine and log fail on purpose now and then.
 
+#![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
+
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
 
 use balefire::{
@@ -20,9 +22,9 @@ use proptest::prelude::*;
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const BEGINNING: Timestamp = Timestamp::from_millis(i64::MIN);
 const END: Timestamp = Timestamp::from_millis(i64::MAX);
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 /// The length of a partition, and how late a sample may be.
-const RANGE: Duration = Duration::from_secs(7200);
+const RANGE: Duration = Duration::from_hours(2);
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -83,7 +85,7 @@ impl Model {
             let late = newest.is_some_and(|n| n >= self.sealed && time < n.minus(RANGE));
             match series.get(&time) {
                 _ if time < self.floor => rejected += 1,
-                Some(value) if *value == sample.value => duplicates += 1,
+                Some(value) if value.to_bits() == sample.value.to_bits() => duplicates += 1,
                 Some(_) => rejected += 1,
                 None if late => rejected += 1,
                 None => {
@@ -171,7 +173,7 @@ impl World {
             }
             Operation::Repeat => self.send(0),
             Operation::Wait(minutes) => {
-                let now = self.clock.now().plus(Duration::from_secs(60) * u32::from(*minutes));
+                let now = self.clock.now().plus(Duration::from_mins(1) * u32::from(*minutes));
                 self.clock.set(now);
             }
             Operation::Seal => self.seal(),

@@ -20,7 +20,7 @@ use super::{
 use crate::{model::Labels, time::Timestamp};
 
 /// What one partition of samples covers.
-const RANGE: Duration = Duration::from_secs(2 * 3600);
+const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
 /// Copies of the small state that are kept.

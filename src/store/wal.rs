@@ -143,6 +143,11 @@ impl Wal {
         self.len >= SEGMENT_BYTES
     }
 
+    /// Whether nothing stands in the open segment.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == HEADER.len() as u64
+    }
+
     /// Begins the next segment, with `first`.
     pub(super) fn rotate(&mut self, first: Option<&LogRecord>) -> Result<(), StoreError> {
         self.check()?;
