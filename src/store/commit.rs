@@ -25,7 +25,7 @@ use super::{
 use crate::{
     limits,
     model::{Batch, Labels},
-    telemetry::events::store::StoreEvents,
+    telemetry::events::StoreEvents,
     time::Clock,
 };
 

@@ -66,7 +66,7 @@ use crate::{
         Accumulator, AlertInstance, AuditEntry, AuditRecord, Batch, InvalidPage, Labels, Matcher,
         Metadata, Page, PageRequest, ProbeRecord, Rule, SeriesSample, TargetState, Transition,
     },
-    telemetry::{Telemetry, events::store::StoreEvents},
+    telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
 };
 
