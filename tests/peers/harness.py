@@ -29,6 +29,10 @@ VENV = ROOT / ".cache/venv/bin"
 NODE = ROOT / ".cache/node/node_modules"
 PATIENCE = 20
 
+# grpcio names a Unix socket's path as the authority, percent-encoded, which Rust's h2 takes for malformed
+# and resets the stream. Every client over a Unix socket has to name a host; which one does not matter.
+CHANNEL_OPTIONS = [("grpc.default_authority", "localhost")]
+
 
 class Skip(Exception):
     """A real component is missing; the text says which."""
@@ -121,7 +125,7 @@ class Daemon:
             with open(self.dir / "log", "wb") as log:
                 self.child = self._stack.enter_context(
                     process(*self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
-            self.channel = self._stack.enter_context(grpc.insecure_channel(f"unix:{self.socket}"))
+            self.channel = self._stack.enter_context(grpc.insecure_channel(f"unix:{self.socket}", options=CHANNEL_OPTIONS))
             eventually("the daemon serves", self._serves)
         except BaseException:
             print(self.log(), file=sys.stderr)
