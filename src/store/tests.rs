@@ -113,6 +113,23 @@ fn samples_survive_sealing_and_reopening() {
     assert_eq!(series, [Labels::of("a", [])]);
 }
 
+#[test]
+fn a_long_log_is_replaced_by_a_checkpoint() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let log = || partition::size_of(&fixture.dir().join(keys::WAL));
+    for part in 0..4 {
+        let from = START.plus(Duration::from_millis(80_000) * part);
+        let samples = (0..80_000).map(|n| ("a", from.plus(Duration::from_millis(1) * n), 1.5));
+        block(store.append(batch(samples))).unwrap();
+    }
+    let before = log();
+    assert_eq!(store.seal().unwrap(), 0, "nothing is old enough");
+    assert!(log() < before / 2, "{before} bytes became {}", log());
+    drop(store);
+    assert_eq!(all(&fixture.open(), Vec::new())[0].1.len(), 320_000);
+}
+
 /// Files of the directory that this process has open below `name`.
 fn open_files(dir: &Path, name: &str) -> usize {
     let dir = dir.join(name);

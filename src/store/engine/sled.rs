@@ -13,9 +13,12 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind::WouldBlock,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use super::{Database, Engine, EngineError, Entries, Visit};
@@ -24,6 +27,11 @@ use super::{Database, Engine, EngineError, Entries, Visit};
 const FANOUT: usize = 16;
 /// Cached leaves: partitions are read in stretches, seldom twice.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// A database that was just closed may be locked for a moment yet: a child of ours between fork and
+/// exec shares its descriptors.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Databases of sled.
 #[derive(Debug)]
@@ -91,7 +99,16 @@ impl Engine for SledEngine {
         fs::metadata(dir)?;
         let config =
             sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
-        let db = guarded(|| config.open::<FANOUT>())?;
+        let mut tries = LOCK_TRIES;
+        let db = loop {
+            match guarded(|| config.open::<FANOUT>()) {
+                Err(EngineError::Io(error)) if error.kind() == WouldBlock && tries > 0 => {
+                    tries -= 1
+                }
+                outcome => break outcome?,
+            }
+            thread::sleep(LOCK_PAUSE);
+        };
         let db = Handle { db: Some(db), failed: false.into() };
         Ok(Box::new(SledDatabase { dir: dir.to_owned(), db }))
     }
