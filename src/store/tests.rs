@@ -119,7 +119,7 @@ fn a_long_log_is_replaced_by_a_checkpoint() {
     let store = fixture.open();
     let log = || partition::size_of(&fixture.dir().join(keys::WAL));
     for part in 0..4 {
-        let from = START.plus(Duration::from_millis(80_000) * part);
+        let from = START.plus(Duration::from_secs(80) * part);
         let samples = (0..80_000).map(|n| ("a", from.plus(Duration::from_millis(1) * n), 1.5));
         block(store.append(batch(samples))).unwrap();
     }

@@ -5,7 +5,8 @@
 //!   directories;
 //! - written leaves stay in memory until the database is reopened: callers write, drop and reopen;
 //! - each open runs the program `sync` twice: nothing on the start path or in a commit opens one;
-//! - after an error dropping the handle may hang: it is forgotten, and opened anew at need;
+//! - after an error dropping the handle may hang: it is forgotten, and its directory stays
+//!   locked until the process ends;
 //! - damage in the tree that maps names to trees makes an open panic, and then wait for itself for
 //!   ever: there is only the default tree, and our trees are prefixes of its keys;
 //! - `drop_tree` and deletes are not offered, and there is one writer;
@@ -103,7 +104,7 @@ impl Engine for SledEngine {
         let db = loop {
             match guarded(|| config.open::<FANOUT>()) {
                 Err(EngineError::Io(error)) if error.kind() == WouldBlock && tries > 0 => {
-                    tries -= 1
+                    tries -= 1;
                 }
                 outcome => break outcome?,
             }
