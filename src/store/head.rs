@@ -89,7 +89,8 @@ impl Series {
     /// Appends the samples in the range, in order; both ends belong to it.
     pub(super) fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
         let inside = |sample: &Sample| sample.timestamp >= start && sample.timestamp <= end;
-        for chunk in self.chunks.iter().filter(|chunk| chunk.last >= start && chunk.first <= end) {
+        let from = self.chunks.partition_point(|chunk| chunk.last < start);
+        for chunk in self.chunks[from..].iter().take_while(|chunk| chunk.first <= end) {
             out.extend(chunk.samples().into_iter().filter(inside));
         }
         out.extend(self.tail.iter().copied().filter(inside));
@@ -116,7 +117,8 @@ impl Series {
         if time > self.newest.timestamp {
             self.newest = sample;
         }
-        if let Some(at) = self.chunks.iter().position(|chunk| chunk.last > time) {
+        let at = self.chunks.partition_point(|chunk| chunk.last < time);
+        if at < self.chunks.len() {
             self.insert_into_chunk(at, sample);
         } else {
             let at = self.tail.partition_point(|s| s.timestamp < time);

@@ -12,8 +12,14 @@ use super::{StoreError, keys};
 
 /// Holds the directory until it is dropped; the kernel lets go of it when the process dies.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone is not enough: a child between fork and exec shares the lock for a moment.
+    fn drop(&mut self) {
+        // Where it fails, the kernel lets go when the last copy of the descriptor is closed.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -34,7 +40,7 @@ impl Lock {
         let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         // The pid is a courtesy; a full disk must not keep the daemon from starting.
         let _ = written;
-        Ok(Self { _file: file })
+        Ok(Self(file))
     }
 }
 

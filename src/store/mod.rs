@@ -347,6 +347,8 @@ fn checkpoint_of(state: &State, number: u64) -> Result<Option<record::LogRecord>
 
 impl Store {
     /// Opens or creates the store in `dir` and replays its log. Blocking.
+    ///
+    /// Registers the store's metrics: one store for each `telemetry`.
     pub fn open(
         dir: &Path,
         options: Options,
@@ -424,7 +426,7 @@ impl Store {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// What is stored now, for queries.
+    /// What is stored now, for queries. Selecting from it blocks where it reads partitions.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { state: self.0.state(), events: self.0.events.clone() }
     }
@@ -546,8 +548,10 @@ impl Store {
         }
     }
 
-    /// Seals what is old enough into partitions and cuts the log; called now and then. Returns how
-    /// many samples were sealed. Blocking.
+    /// Seals what is old enough into partitions and cuts the log; called every few minutes, it also
+    /// closes partitions that nobody reads any more. Returns how many samples were sealed.
+    ///
+    /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
         seal::seal(&self.0)
     }

@@ -23,8 +23,15 @@ use crate::{model::Labels, time::Timestamp};
 const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
+/// The log is replaced when it is longer, the checkpoint that it begins with not counted: about
+/// 200,000 samples, which take a fifth of a second to replay.
+const LOG_BYTES: u64 = 2 << 20;
+/// What a sample takes in a checkpoint, generously.
+const CHECKPOINT_SAMPLE_BYTES: u64 = 3;
 /// Copies of the small state that are kept.
 const CATALOG_COPIES: usize = 2;
+/// What a sample takes in a partition, generously.
+const SEALED_SAMPLE_BYTES: u64 = 4;
 /// Free disk that sealing leaves alone: the engine must never be the one to meet the end of it.
 const RESERVE_BYTES: u64 = 8 << 20;
 
@@ -37,7 +44,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     let samples_due = state.head.span().is_some_and(|(oldest, _)| oldest < floor);
     let history_due = state.history.unsealed() >= HISTORY_TAIL_MAX;
     if !samples_due && !history_due {
-        return Ok(0);
+        return shorten_log(store, &state);
     }
     need_room(&store.dir, &state)?;
     let state = store.edit(move |state| {
@@ -59,6 +66,15 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     store.events.sealed(sealed, new.samples.len());
     store.handles.close_idle();
     Ok(sealed)
+}
+
+/// Replaces a log that has grown long by a checkpoint, so that a start stays quick.
+fn shorten_log(store: &Inner, state: &State) -> Result<u64, StoreError> {
+    let log = partition::size_of(&store.dir.join(keys::WAL));
+    if log > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * state.head.samples() {
+        store.checkpoint(|_| {})?;
+    }
+    Ok(0)
 }
 
 /// Partitions that are written and that nobody knows of yet.
@@ -179,7 +195,7 @@ fn need_room(dir: &Path, state: &State) -> Result<(), StoreError> {
     let disk =
         rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let bytes = state.head.samples() * 16 + state.history.unsealed() as u64 * 1024;
+    let bytes = state.head.samples() * SEALED_SAMPLE_BYTES + state.history.unsealed() as u64 * 1024;
     let needed = RESERVE_BYTES + 2 * bytes;
     if free >= needed { Ok(()) } else { Err(StoreError::NoSpace { needed, free }) }
 }

@@ -114,6 +114,62 @@ fn samples_survive_sealing_and_reopening() {
 }
 
 #[test]
+fn a_long_log_is_replaced_by_a_checkpoint() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let log = || partition::size_of(&fixture.dir().join(keys::WAL));
+    for part in 0..4 {
+        let from = START.plus(Duration::from_secs(80) * part);
+        let samples = (0..80_000).map(|n| ("a", from.plus(Duration::from_millis(1) * n), 1.5));
+        block(store.append(batch(samples))).unwrap();
+    }
+    let before = log();
+    assert_eq!(store.seal().unwrap(), 0, "nothing is old enough");
+    assert!(log() < before / 2, "{before} bytes became {}", log());
+    drop(store);
+    assert_eq!(all(&fixture.open(), Vec::new())[0].1.len(), 320_000);
+}
+
+/// Files of the directory that this process has open below `name`.
+fn open_files(dir: &Path, name: &str) -> usize {
+    let dir = dir.join(name);
+    let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    links.filter(|link| fs::read_link(link.path()).is_ok_and(|to| to.starts_with(&dir))).count()
+}
+
+#[test]
+fn a_start_opens_no_database_and_sealing_closes_idle_ones() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    drop(store);
+    let store = fixture.open();
+    let open = || -> usize {
+        [keys::PARTITIONS, keys::HISTORY, keys::CATALOG]
+            .map(|n| open_files(fixture.dir(), n))
+            .iter()
+            .sum()
+    };
+    assert_eq!(open(), 0);
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 300);
+    assert!(open() > 0, "reading keeps them open for the next reader");
+    store.seal().unwrap();
+    assert_eq!(open(), 0);
+}
+
+#[test]
+fn readers_of_many_partitions_keep_few_open() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(20 * HOUR), 1200);
+    store.seal().unwrap();
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 1200);
+    let locks = |name| open_files(fixture.dir(), name);
+    assert!(locks(keys::PARTITIONS) <= 4 * 90, "{}", locks(keys::PARTITIONS));
+}
+
+#[test]
 fn what_was_sealed_takes_no_more_samples() {
     let fixture = Fixture::new();
     let store = fixture.open();

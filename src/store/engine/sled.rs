@@ -5,7 +5,8 @@
 //!   directories;
 //! - written leaves stay in memory until the database is reopened: callers write, drop and reopen;
 //! - each open runs the program `sync` twice: nothing on the start path or in a commit opens one;
-//! - after an error dropping the handle may hang: it is forgotten, and opened anew at need;
+//! - after an error dropping the handle may hang: it is forgotten, and its directory stays
+//!   locked until the process ends;
 //! - damage in the tree that maps names to trees makes an open panic, and then wait for itself for
 //!   ever: there is only the default tree, and our trees are prefixes of its keys;
 //! - `drop_tree` and deletes are not offered, and there is one writer;
@@ -13,9 +14,12 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind::WouldBlock,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use super::{Database, Engine, EngineError, Entries, Visit};
@@ -24,6 +28,11 @@ use super::{Database, Engine, EngineError, Entries, Visit};
 const FANOUT: usize = 16;
 /// Cached leaves: partitions are read in stretches, seldom twice.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// A database that was just closed may be locked for a moment yet: a child of ours between fork and
+/// exec shares its descriptors.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Databases of sled.
 #[derive(Debug)]
@@ -91,7 +100,16 @@ impl Engine for SledEngine {
         fs::metadata(dir)?;
         let config =
             sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
-        let db = guarded(|| config.open::<FANOUT>())?;
+        let mut tries = LOCK_TRIES;
+        let db = loop {
+            match guarded(|| config.open::<FANOUT>()) {
+                Err(EngineError::Io(error)) if error.kind() == WouldBlock && tries > 0 => {
+                    tries -= 1;
+                }
+                outcome => break outcome?,
+            }
+            thread::sleep(LOCK_PAUSE);
+        };
         let db = Handle { db: Some(db), failed: false.into() };
         Ok(Box::new(SledDatabase { dir: dir.to_owned(), db }))
     }
