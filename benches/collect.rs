@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use balefire::{
     collect::{COLLECTORS, Collectors},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, events::CollectEvents},
     time::Clock,
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -27,7 +27,7 @@ fn main() {
 
 /// The CPU time of one pass, and how many samples it gave.
 fn measure(names: &[&'static str]) -> (Duration, usize) {
-    let mut collectors = Collectors::new(names, "bench", &Telemetry::new());
+    let mut collectors = Collectors::new(names, "bench", CollectEvents::new(&Telemetry::new()));
     let samples = collectors.collect(Clock::System.now()).len();
     let before = cpu_time();
     for _ in 0..PASSES {

@@ -255,6 +255,28 @@ async fn what_cannot_be_spawned_says_how_to_mend_it() {
     assert_fails(&prober().attempt("a", &check, SHORT).await, &["/no/such", "mend `cwd`"]);
 }
 
+#[tokio::test]
+async fn attempts_and_processes_are_counted() {
+    let telemetry = Telemetry::new();
+    let prober = Prober::new(&telemetry);
+    let mark = Mark::new();
+    assert!(prober.attempt("a", &mark.check("modern"), PATIENT).await.is_ok());
+    assert!(prober.attempt("b", &mark.check("stubborn"), PATIENT).await.is_ok());
+    assert!(prober.attempt("c", &mark.check("stderr-exit"), PATIENT).await.is_err());
+    let families = telemetry.gather();
+    let count = |family: &str, label: &str| {
+        let family = families.iter().find(|f| f.name() == family).expect("it is registered");
+        let series = family.get_metric().iter();
+        let mut found = series.filter(|m| m.get_label().iter().any(|pair| pair.value() == label));
+        found.next().map(|m| m.get_counter().get_value())
+    };
+    assert_eq!(count("balefire_probe_attempts_total", "OK"), Some(2.0));
+    assert_eq!(count("balefire_probe_attempts_total", "UNAVAILABLE"), Some(1.0));
+    // One for each era that was tried.
+    assert_eq!(count("balefire_probe_processes_total", "killed"), Some(2.0));
+    assert_eq!(count("balefire_probe_dialects_learned_total", "modern"), Some(1.0));
+}
+
 /// Set in the child that the test below starts, to the mark.
 const CHILD: &str = "BALEFIRE_TEST_CHILD";
 

@@ -32,7 +32,7 @@ pub fn backtest(
     let mut now = start;
     while now <= end {
         let holding = advance(&mut series, now);
-        let Outcome { instances: after, transitions } = step(rule, &holding, &instances, now)?;
+        let Outcome { instances: after, transitions, .. } = step(rule, &holding, &instances, now)?;
         for transition in &transitions {
             tally.count(transition);
         }

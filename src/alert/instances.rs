@@ -23,6 +23,9 @@ pub struct Outcome {
     /// What changed. A firing that the cooldown held back and that is told now is no change of
     /// state: it is a transition from firing to firing with `notified` set.
     pub transitions: Vec<Transition>,
+    /// Resolved instances that were forgotten before their cooldown ended, because there were more
+    /// than [`limits::ALERT_INSTANCES_PER_RULE_MAX`]: they may tell again too early.
+    pub forgotten: usize,
 }
 
 /// Why a step cannot be taken; the instances stay as they are.
@@ -75,8 +78,25 @@ pub fn step(
         step.begins(labels, value);
     }
     let mut outcome = step.outcome;
+    outcome.forgotten = forget(&mut outcome.instances);
     outcome.instances.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(outcome)
+}
+
+/// Keeps only the resolved instances that told last, where labels that change all the time have left
+/// too many of them; returns how many it dropped.
+fn forget(instances: &mut Vec<AlertInstance>) -> usize {
+    let resolved = |instance: &AlertInstance| instance.state == AlertState::Resolved;
+    let count = instances.iter().filter(|instance| resolved(instance)).count();
+    let mut surplus = count.saturating_sub(limits::ALERT_INSTANCES_PER_RULE_MAX);
+    let dropped = surplus;
+    instances.sort_by_key(|instance| instance.notified_at);
+    instances.retain(|instance| {
+        let drops = surplus > 0 && resolved(instance);
+        surplus -= usize::from(drops);
+        !drops
+    });
+    dropped
 }
 
 /// Values by the labels of their instances.
@@ -418,6 +438,26 @@ mod tests {
             step(&rule(0, 0), &many, &[], Timestamp::from_secs(0)),
             Err(StepError::TooMany { count: many.len() })
         );
+    }
+
+    #[test]
+    fn resolved_instances_are_bounded_and_the_oldest_forgotten() {
+        let rule = rule(0, 3600);
+        let max = limits::ALERT_INSTANCES_PER_RULE_MAX;
+        let burst = |from: usize, count: usize| -> Vec<_> {
+            let labels = (from..from + count).map(|n| series().with("n", &n.to_string()));
+            labels.map(|labels| (labels, 1.0)).collect()
+        };
+        let at = |seconds, active: &[(Labels, f64)], prior: &[AlertInstance]| {
+            step(&rule, active, prior, Timestamp::from_secs(seconds)).unwrap()
+        };
+        let first = at(0, &burst(0, max), &[]);
+        let second = at(30, &burst(max, 10), &first.instances);
+        assert_eq!((second.forgotten, second.instances.len()), (0, max + 10));
+        let third = at(60, &[], &second.instances);
+        assert_eq!((third.forgotten, third.instances.len()), (10, max));
+        let late = Some(Timestamp::from_secs(30));
+        assert_eq!(third.instances.iter().filter(|i| i.notified_at == late).count(), 10);
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The command line.
+//! The command line: see [`balefire::cli`].
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    balefire::cli::run()
 }

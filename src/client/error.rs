@@ -84,6 +84,14 @@ impl ClientError {
     pub fn is_not_running(&self) -> bool {
         matches!(self, Self::NotRunning { .. })
     }
+
+    /// Whether the call came to nobody who could say yes or no.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NotRunning { .. } | Self::PermissionDenied { .. } => true,
+            Self::Refused { code, .. } => *code == Code::Unavailable,
+        }
+    }
 }
 
 impl From<&ConnectError> for ClientError {

@@ -105,6 +105,11 @@ impl Connection {
     }
 }
 
+/// What a call gave, without the envelope.
+pub fn take<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, ClientError> {
+    Ok(answer?.into_inner())
+}
+
 /// Largest answer: a matrix is far larger than what goes in.
 const ANSWER_BYTES_MAX: usize = 8 * limits::GRPC_MESSAGE_BYTES_MAX;
 

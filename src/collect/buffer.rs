@@ -73,6 +73,11 @@ impl Buffer {
         all
     }
 
+    /// How many metrics have been emitted so far.
+    pub(super) fn metadata_len(&self) -> usize {
+        self.metadata.len()
+    }
+
     /// A value that goes up and down.
     pub(super) fn gauge(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
         self.describe(name, MetricKind::Gauge, help);

@@ -33,7 +33,7 @@ use std::fmt;
 
 use crate::{
     model::{Metadata, SeriesSample},
-    telemetry::{Telemetry, events::CollectEvents},
+    telemetry::events::CollectEvents,
     time::Timestamp,
 };
 
@@ -125,8 +125,8 @@ pub struct Collectors {
 impl Collectors {
     /// The named collectors of the table, reading this host; `hostname` becomes `instance`. Names
     /// that are not in the table are left out: the configuration is checked before.
-    pub fn new(names: &[&'static str], hostname: &str, telemetry: &Telemetry) -> Self {
-        Self::reading(Files::host(), names, hostname, telemetry)
+    pub fn new(names: &[&'static str], hostname: &str, events: CollectEvents) -> Self {
+        Self::reading(Files::host(), names, hostname, events)
     }
 
     /// The same, reading `files`: another root than the host's, such as a test's.
@@ -134,14 +134,10 @@ impl Collectors {
         files: Files,
         names: &[&'static str],
         hostname: &str,
-        telemetry: &Telemetry,
+        events: CollectEvents,
     ) -> Self {
-        let mut collectors = Self {
-            running: Vec::new(),
-            files,
-            buffer: Buffer::new(hostname),
-            events: CollectEvents::new(telemetry),
-        };
+        let mut collectors =
+            Self { running: Vec::new(), files, buffer: Buffer::new(hostname), events };
         collectors.select(names);
         collectors
     }
@@ -175,6 +171,11 @@ impl Collectors {
     /// What the metrics collected so far mean.
     pub fn metadata(&self) -> Vec<Metadata> {
         self.buffer.metadata()
+    }
+
+    /// How many metrics have a meaning so far: more where a device has come up since.
+    pub fn metadata_len(&self) -> usize {
+        self.buffer.metadata_len()
     }
 
     /// The host in short, as the last pass found it.

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use super::{testing::Fixture, *};
+use crate::telemetry::Telemetry;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -29,8 +30,12 @@ fn the_table_is_sorted_and_every_row_has_help() {
 fn a_failing_collector_is_counted_and_the_rest_goes_on() {
     let telemetry = Telemetry::new();
     let fixture = Fixture::new().proc("loadavg", "1 2 3 4/5 6\n");
-    let mut collectors =
-        Collectors::reading(fixture.files(), &["loadavg", "meminfo"], "host", &telemetry);
+    let mut collectors = Collectors::reading(
+        fixture.files(),
+        &["loadavg", "meminfo"],
+        "host",
+        CollectEvents::new(&telemetry),
+    );
     let samples = collectors.collect(NOW);
     assert_eq!(success(&samples, "meminfo"), Some(0.0));
     assert_eq!(success(&samples, "loadavg"), Some(1.0));
@@ -49,7 +54,8 @@ fn series_beyond_the_bound_are_dropped_and_counted() {
     let devices = crate::limits::COLLECTOR_SERIES_MAX / 16 + 1;
     let text: String = (0..devices).map(line).collect();
     let fixture = Fixture::new().proc("self/net/dev", &format!("a\nb\n{text}"));
-    let mut collectors = Collectors::reading(fixture.files(), &["netdev"], "host", &telemetry);
+    let mut collectors =
+        Collectors::reading(fixture.files(), &["netdev"], "host", CollectEvents::new(&telemetry));
     let samples = collectors.collect(NOW);
     assert_eq!(samples.len(), crate::limits::COLLECTOR_SERIES_MAX + 1);
     assert_eq!(own(&telemetry, "balefire_collector_series_dropped_total", "netdev"), Some(16.0));
@@ -59,7 +65,8 @@ fn series_beyond_the_bound_are_dropped_and_counted() {
 fn selecting_again_starts_and_ends_collectors() {
     let fixture = Fixture::new().proc("loadavg", "1 2 3 4/5 6\n");
     let telemetry = Telemetry::new();
-    let mut collectors = Collectors::reading(fixture.files(), &["loadavg"], "host", &telemetry);
+    let mut collectors =
+        Collectors::reading(fixture.files(), &["loadavg"], "host", CollectEvents::new(&telemetry));
     collectors.select(&["time"]);
     let samples = collectors.collect(NOW);
     assert!(samples.iter().any(|s| s.labels.metric() == "node_time_seconds"));
@@ -69,7 +76,8 @@ fn selecting_again_starts_and_ends_collectors() {
 #[test]
 fn this_host_is_collected_within_reason() {
     let telemetry = Telemetry::new();
-    let mut collectors = Collectors::new(&Collectors::default_names(), "here", &telemetry);
+    let mut collectors =
+        Collectors::new(&Collectors::default_names(), "here", CollectEvents::new(&telemetry));
     let samples = collectors.collect(NOW);
     let unique: HashSet<_> = samples.iter().map(|s| &s.labels).collect();
     assert_eq!(unique.len(), samples.len(), "each series once");
@@ -95,7 +103,8 @@ fn this_host_is_collected_within_reason() {
 #[test]
 fn own_series_have_the_own_job() {
     let telemetry = Telemetry::new();
-    let mut collectors = Collectors::new(&["process", "time"], "here", &telemetry);
+    let mut collectors =
+        Collectors::new(&["process", "time"], "here", CollectEvents::new(&telemetry));
     for sample in collectors.collect(NOW) {
         let own = sample.labels.metric().starts_with("process_");
         assert_eq!(sample.labels.get("job"), Some(if own { "balefire" } else { "node" }));

@@ -24,7 +24,8 @@ pub(super) struct Layers {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Lays all layers one on the other. `default_file` is read where no file is named, and need not be there.
+/// Lays all layers one on the other. `default_file` is read where no file is named, and need not
+/// be there.
 pub(super) fn gather(
     overrides: &Overrides,
     around: &Surroundings,
@@ -155,13 +156,17 @@ pub(super) fn is_environment(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// `TARGETS__0__ENV__API_KEY` is `targets`, `0`, `env`, `API_KEY`: what lies below `env` are names of
-/// environment variables, in which case counts.
+/// `HTTP__LISTEN` is `http`, `listen`. What lies below `env` are names of environment variables, in
+/// which case counts; below `headers`, names of headers, which have `-` where a variable has `_`.
 fn key_path(name: &str) -> Vec<String> {
     let mut path: Vec<String> = Vec::new();
     for step in name.split("__") {
-        let keeps_case = path.last().is_some_and(|above| above == "env");
-        path.push(if keeps_case { step.to_owned() } else { step.to_lowercase() });
+        let step = match path.last().map(String::as_str) {
+            Some("env" | "env_files") => step.to_owned(),
+            Some("headers") => step.to_lowercase().replace('_', "-"),
+            _ => step.to_lowercase(),
+        };
+        path.push(step);
     }
     path
 }

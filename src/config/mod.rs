@@ -1,12 +1,14 @@
 //! From the file to checked settings: layers, origins, every problem at once.
 //!
-//! Two representations. The *raw* one (`raw.rs`, `layers.rs`) is a tree of values, each with the file and
-//! line, environment variable or flag that said it; layers are laid one on the other: base file,
-//! `balefire.<environment>.toml` beside it, `BALEFIRE__SECTION__KEY`, flags. The *checked* one is
-//! [`Config`]; `read/` makes it through `section.rs`, which notes on the way what is wrong (unknown keys
-//! too) and what holds in the end, so that checks and `--print-config` come from the same calls.
+//! Two representations. The *raw* one (`raw.rs`, `layers.rs`) is a tree of values, each with the
+//! file and line, environment variable or flag that said it; layers are laid one on the other: base
+//! file, `balefire.<environment>.toml` beside it, `BALEFIRE__SECTION__KEY`, flags. The *checked* one
+//! is [`Config`]; `read/` makes it through `section.rs`, which notes on the way what is wrong
+//! (unknown keys too) and what holds in the end, so that checks and `--print-config` come from the
+//! same calls.
 //!
-//! Nothing is opened or started here, and no rule is evaluated. Start with [`Config::load`], then `read/mod.rs`.
+//! Nothing is started here, and no path but those of files to read is touched. Start with
+//! [`Config::load`], then `read/mod.rs`, whose calls are the schema.
 
 mod layers;
 mod print;
@@ -46,7 +48,7 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// The group that may use the control socket beside its owner; `None` for the process' own group.
+    /// The group that may use the control socket beside its owner; `None` for the process' own.
     pub socket_group: Option<String>,
     /// `[http]`
     pub http: HttpOptions,
@@ -105,7 +107,8 @@ impl Config {
 pub struct HttpOptions {
     /// Where HTTP listens.
     pub listen: SocketAddr,
-    /// Whether somebody asked for just that address: then a taken port is an error; else another is taken.
+    /// Whether somebody asked for just that address: then a taken port is an error; else another
+    /// one is used.
     pub explicit: bool,
 }
 

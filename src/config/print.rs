@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::{Config, Effective};
 
-/// The configuration that holds, as TOML that can be read again; behind each line stands where it was said.
-/// Secrets are redacted.
+/// The configuration that holds, as TOML that can be read again; behind each line stands where it
+/// was said. Secrets are redacted.
 pub fn print_config(config: &Config) -> String {
     let mut text = String::new();
     let mut section = "";

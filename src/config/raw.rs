@@ -46,8 +46,8 @@ pub(super) struct Node {
     pub(super) origin: Origin,
 }
 
-/// A value as TOML has them, and the text of an environment variable or a flag, which has no type of
-/// its own: it is read as whatever its key asks for.
+/// A value as TOML has them, or the text of an environment variable or a flag, which has no type
+/// of its own and is read as whatever its key asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     String(String),
@@ -81,10 +81,11 @@ impl Value {
 pub(super) fn parse(text: &str, file: &Arc<Path>) -> (Table, Vec<Problem>) {
     let source = Source { file, line_starts: line_starts(text) };
     let (table, errors) = DeTable::parse_recoverable(text);
-    let problem = |error: &toml::de::Error| Problem {
-        origin: source.origin(error.span().map_or(0, |span| span.start)),
-        key: String::new(),
-        message: format!("this is not TOML: {}", error.message().replace('\n', ", ")),
+    let problem = |error: &toml::de::Error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let what = error.message().replace('\n', ", ");
+        let message = format!("this is not TOML: {what}{}", source.beginning(text, at));
+        Problem { origin: source.origin(at), key: String::new(), message }
     };
     (source.table(table.into_inner()), errors.iter().map(problem).collect())
 }
@@ -105,6 +106,18 @@ impl Source<'_> {
         Origin::File { file: Arc::clone(self.file), line }
     }
 
+    /// The key or the header in the line of `byte`, to be found by; never the value, which may be a
+    /// secret.
+    fn beginning(&self, text: &str, byte: usize) -> String {
+        let number = self.line_starts.partition_point(|start| *start <= byte);
+        let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
+        match line.split_once('=') {
+            Some((key, _)) => format!(", in `{} = …`", key.trim()),
+            None if line.starts_with('[') => format!(", in `{line}`"),
+            None => String::new(),
+        }
+    }
+
     fn table(&self, table: DeTable<'_>) -> Table {
         let entry = |(key, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
             let origin = self.origin(key.span().start);
@@ -118,7 +131,7 @@ impl Source<'_> {
         match value {
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                // Too large for TOML's own range; as a float it fails each key's check in its place.
+                // Beyond TOML's own range: as a float it fails the check of its key.
                 .map_or(Value::Float(f64::INFINITY), Value::Integer),
             DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(value) => Value::Boolean(value),

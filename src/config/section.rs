@@ -29,7 +29,7 @@ pub(super) struct Findings {
     pub(super) effective: Vec<Effective>,
 }
 
-/// A table that is being read. Each key is taken once; [`Section::finish`] tells what was not taken.
+/// A table that is being read. Each key is taken once; [`Section::finish`] tells what was not.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     findings: &'a RefCell<Findings>,

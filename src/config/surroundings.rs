@@ -1,9 +1,10 @@
 //! What the process finds around itself, and the places that follow from it.
 //!
-//! As a *system service* everything lies in `/etc/balefire`, `/var/lib/balefire` and `/run/balefire`;
-//! for a person, in the XDG directories. It is a system service where systemd hands it directories
-//! of the system, where `--config` (or `BALEFIRE_CONFIG`) lies in `/etc/balefire`, or where root starts it and
-//! `/etc/balefire/balefire.toml` is there. Root without any of these is a person like any other.
+//! As a *system service* everything lies in `/etc/balefire`, `/var/lib/balefire` and
+//! `/run/balefire`; for a person, in the XDG directories. It is a system service where systemd hands
+//! it directories of the system, where `--config` (or `BALEFIRE_CONFIG`) lies in `/etc/balefire`, or
+//! where root starts it and `/etc/balefire/balefire.toml` is there. Root without any of these is a
+//! person like any other.
 
 use std::{
     collections::BTreeMap,
@@ -173,7 +174,8 @@ mod tests {
     #[test]
     fn a_users_unit_stays_the_users() {
         check(
-            "HOME=/home/a STATE_DIRECTORY=/home/a/.local/state/balefire RUNTIME_DIRECTORY=/run/user/1000/balefire",
+            "HOME=/home/a STATE_DIRECTORY=/home/a/.local/state/balefire \
+             RUNTIME_DIRECTORY=/run/user/1000/balefire",
             None,
             "/home/a/.config/balefire/balefire.toml /home/a/.local/state/balefire \
              /run/user/1000/balefire/control.sock",

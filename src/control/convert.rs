@@ -278,8 +278,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
 
-    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    fn at(seconds: i64) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos: 0 }
     }
 
     #[test]
@@ -288,15 +288,15 @@ mod tests {
             Some(TimeRange { start: Timestamp::from_secs(start), end: Timestamp::from_secs(end) })
         };
         assert_eq!(range(None, None, NOW), Ok(None));
-        assert_eq!(range(at(10), None, NOW), Ok(secs(10, 1000)));
-        assert_eq!(range(None, at(10), NOW), Ok(secs(0, 10)));
-        assert_eq!(range(at(5), at(10), NOW), Ok(secs(5, 10)));
+        assert_eq!(range(Some(at(10)), None, NOW), Ok(secs(10, 1000)));
+        assert_eq!(range(None, Some(at(10)), NOW), Ok(secs(0, 10)));
+        assert_eq!(range(Some(at(5)), Some(at(10)), NOW), Ok(secs(5, 10)));
     }
 
     #[test]
     fn a_range_upside_down_is_refused_by_name() {
-        assert_eq!(range(at(10), at(5), NOW).unwrap_err().field, "end");
-        assert_eq!(range(at(2000), None, NOW).unwrap_err().field, "start");
+        assert_eq!(range(Some(at(10)), Some(at(5)), NOW).unwrap_err().field, "end");
+        assert_eq!(range(Some(at(2000)), None, NOW).unwrap_err().field, "start");
     }
 
     #[test]

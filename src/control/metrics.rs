@@ -236,8 +236,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(10_000);
 
-    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    fn at(seconds: i64) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos: 0 }
     }
 
     fn good() -> v1::Observation {
@@ -262,20 +262,20 @@ mod tests {
         check(|o| o.name = "a b".into(), "metrics[1].name");
         check(|o| o.metric_type = 0, "metrics[1].metric_type");
         check(|o| drop(o.tags.insert("a-b".into(), "x".into())), "metrics[1].tags");
-        check(|o| o.timestamp = at(i64::MAX), "metrics[1].timestamp");
+        check(|o| o.timestamp = Some(at(i64::MAX)), "metrics[1].timestamp");
         assert_eq!(source(0).unwrap_err().field, "source");
     }
 
     #[test]
     fn a_range_query_needs_start_end_and_step() {
         let minute = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-        assert!(steps(at(0), at(60), minute).is_ok());
-        assert_eq!(steps(None, at(60), minute).unwrap_err().field, "start");
-        assert_eq!(steps(at(0), None, minute).unwrap_err().field, "end");
-        assert_eq!(steps(at(60), at(0), minute).unwrap_err().field, "end");
-        assert_eq!(steps(at(0), at(60), None).unwrap_err().field, "step");
+        assert!(steps(Some(at(0)), Some(at(60)), minute).is_ok());
+        assert_eq!(steps(None, Some(at(60)), minute).unwrap_err().field, "start");
+        assert_eq!(steps(Some(at(0)), None, minute).unwrap_err().field, "end");
+        assert_eq!(steps(Some(at(60)), Some(at(0)), minute).unwrap_err().field, "end");
+        assert_eq!(steps(Some(at(0)), Some(at(60)), None).unwrap_err().field, "step");
         let zero = Some(prost_types::Duration { seconds: 0, nanos: 0 });
-        assert_eq!(steps(at(0), at(60), zero).unwrap_err().field, "step");
+        assert_eq!(steps(Some(at(0)), Some(at(60)), zero).unwrap_err().field, "step");
     }
 
     #[test]

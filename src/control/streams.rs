@@ -30,3 +30,26 @@ pub(super) fn until_stopped<T: Send + 'static>(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::StopSwitch;
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_answers() {
+        let answers = until_stopped(stream::iter([Ok(1), Ok(2)]), StopSwitch::default().signal());
+        let answers: Vec<i32> = answers.map(Result::unwrap).collect().await;
+        assert_eq!(answers, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_a_stream_that_waits() {
+        let stop = StopSwitch::default();
+        let mut answers = until_stopped(stream::pending::<Result<(), _>>(), stop.signal());
+        stop.stop();
+        let end = answers.next().await.unwrap().unwrap_err();
+        assert_eq!(end.code(), tonic::Code::Unavailable);
+        assert!(answers.next().await.is_none());
+    }
+}

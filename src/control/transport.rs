@@ -193,3 +193,107 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        client::{ClientError, Connection, Search},
+        supervise::StopSwitch,
+        telemetry::Telemetry,
+    };
+    use tonic::service::RoutesBuilder;
+    use tonic_health::{
+        pb::{HealthCheckRequest, health_client::HealthClient},
+        server::{HealthReporter, HealthService},
+    };
+
+    /// A socket that serves health alone, and a client of it.
+    struct Fixture {
+        socket: ControlSocket,
+        client: Connection,
+        stop: StopSwitch,
+        events: ControlEvents,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let socket = ControlSocket::bind(&dir.path().join("control.sock"), None).unwrap();
+            let client = Connection::with_search(Search::of(vec![socket.path().to_owned()]));
+            let events = ControlEvents::new(&Telemetry::new());
+            Self { socket, client, stop: StopSwitch::default(), events, _dir: dir }
+        }
+
+        async fn serve(&self) -> Result<(), String> {
+            let mut routes = RoutesBuilder::default();
+            let health = HealthService::from_health_reporter(HealthReporter::new());
+            routes.add_service(tonic_health::pb::health_server::HealthServer::new(health));
+            serve(&self.socket, routes.routes(), self.events.clone(), self.stop.signal()).await
+        }
+
+        fn health(&self) -> HealthClient<tonic::transport::Channel> {
+            HealthClient::new(self.client.channel())
+        }
+    }
+
+    fn overall() -> HealthCheckRequest {
+        HealthCheckRequest { service: String::new() }
+    }
+
+    #[tokio::test]
+    async fn answers_its_own_user_and_stops() {
+        let fixture = Fixture::new();
+        let calls = async {
+            fixture.health().check(overall()).await.unwrap();
+            let answered = fixture.client.socket();
+            fixture.stop.stop();
+            answered
+        };
+        let (served, answered) = tokio::join!(fixture.serve(), calls);
+        assert_eq!(served, Ok(()));
+        assert_eq!(answered.as_deref(), Some(fixture.socket.path()));
+    }
+
+    #[tokio::test]
+    async fn serves_again_after_it_was_started_again() {
+        let fixture = Fixture::new();
+        for _ in 0..2 {
+            let call = async { fixture.health().check(overall()).await.map(drop) };
+            tokio::select! {
+                served = fixture.serve() => panic!("ended by itself: {served:?}"),
+                answer = call => answer.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_end_is_cut() {
+        let fixture = Fixture::new();
+        let watch = async {
+            let mut states = fixture.health().watch(overall()).await.unwrap().into_inner();
+            states.message().await.unwrap();
+            tokio::time::pause();
+            fixture.stop.stop();
+            ClientError::from(states.message().await.unwrap_err())
+        };
+        let (served, end) = tokio::join!(fixture.serve(), watch);
+        assert_eq!(served, Ok(()));
+        assert!(end.is_unreachable(), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn closes_connections_beyond_the_bound() {
+        let fixture = Fixture::new();
+        let listener = fixture.socket.listen().unwrap();
+        let cut = CancellationToken::new();
+        let door = Door::new(listener, fixture.socket.gate(), fixture.events.clone(), cut);
+        let pair = || UnixStream::pair().unwrap().0;
+        let open: Vec<_> = (0..limits::GRPC_CONNECTIONS_MAX).map(|_| door.admit(pair())).collect();
+        assert!(open.iter().all(Option::is_some));
+        assert!(door.admit(pair()).is_none());
+        drop(open);
+        assert!(door.admit(pair()).is_some(), "a closed connection gives its slot back");
+    }
+}

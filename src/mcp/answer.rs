@@ -13,7 +13,7 @@ const REMARK_BYTES: usize = 200;
 pub(super) struct Answer<T> {
     /// The whole of it; an object, with an optional `cut` for the remark.
     pub(super) value: T,
-    /// Its lists and texts that may be cut, the least valuable first.
+    /// Its lists and texts that may be cut, each with what matters most first.
     pub(super) lists: &'static [&'static str],
     /// How to get what was cut.
     pub(super) advice: String,
@@ -48,11 +48,8 @@ impl<T: Serialize> Answer<T> {
         let mut value = serde_json::to_value(&self.value)?;
         let mut remarks = self.left_out;
         let room = self.bytes_max.saturating_sub(self.advice.len() + REMARK_BYTES);
-        for field in self.lists {
-            if size(&value) <= room {
-                break;
-            }
-            remarks.extend(shorten(&mut value, field, room));
+        if size(&value) > room {
+            remarks.extend(shorten(&mut value, self.lists, room));
         }
         if !remarks.is_empty() {
             value["cut"] = format!("{}; {}", remarks.join(", "), self.advice).into();
@@ -61,17 +58,36 @@ impl<T: Serialize> Answer<T> {
     }
 }
 
-/// Takes as much from the end of `field` as `value` is too large; says so where it took any.
-fn shorten(value: &mut Value, field: &str, room: usize) -> Option<String> {
-    let whole = value.get_mut(field)?.take();
-    let room = room.saturating_sub(size(value));
-    let (shortened, remark) = match whole {
+/// Shares the room fairly: small lists stay whole, large ones are cut at their ends to what is left.
+/// Says what it cut.
+fn shorten(value: &mut Value, fields: &[&str], room: usize) -> Vec<String> {
+    let mut wholes: Vec<(usize, &str, Value)> = fields
+        .iter()
+        .filter_map(|field| {
+            let whole = value.get_mut(field)?.take();
+            Some((size(&whole), *field, whole))
+        })
+        .collect();
+    wholes.sort_by_key(|(size, ..)| *size);
+    let mut left = room.saturating_sub(size(value));
+    let mut remarks = Vec::new();
+    let mut waiting = wholes.len();
+    for (_, field, whole) in wholes {
+        let (shortened, remark) = shorten_one(whole, left / waiting);
+        waiting -= 1;
+        left = left.saturating_sub(size(&shortened));
+        value[field] = shortened;
+        remarks.extend(remark.map(|remark| format!("{field}: {remark}")));
+    }
+    remarks
+}
+
+fn shorten_one(whole: Value, room: usize) -> (Value, Option<String>) {
+    match whole {
         Value::Array(items) => shorten_list(items, room),
         Value::String(text) => shorten_text(&text, room),
         other => (other, None),
-    };
-    value[field] = shortened;
-    remark.map(|remark| format!("{field}: {remark}"))
+    }
 }
 
 fn shorten_list(mut items: Vec<Value>, room: usize) -> (Value, Option<String>) {
@@ -144,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_valuable_list_is_cut_first() {
+    fn small_lists_stay_whole_beside_large_ones() {
         let value = json!({"minor": vec!["x".repeat(100); 100], "text": "kept\n", "n": 1});
         let cut = answer(value).into_json().unwrap();
         assert!(size(&cut) <= limits::TOOL_ANSWER_BYTES);
@@ -152,6 +168,15 @@ mod tests {
         let kept = cut["minor"].as_array().unwrap().len();
         assert!(kept > 50, "{kept}");
         assert_eq!(cut["cut"], format!("minor: {kept} of 100 shown; use limit"));
+    }
+
+    #[test]
+    fn large_lists_share_the_room() {
+        let long = |items: usize| vec!["x".repeat(100); items];
+        let value = json!({"minor": long(1000), "text": long(50)});
+        let cut = answer(value).into_json().unwrap();
+        let kept = |field: &str| cut[field].as_array().unwrap().len();
+        assert!(kept("minor") > 20 && kept("text") > 20, "{} {}", kept("minor"), kept("text"));
     }
 
     #[test]

@@ -121,3 +121,36 @@ impl ServerHandler for Shim {
         Ok(result.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::Connection, time::Clock};
+
+    fn shim(is_read_only: bool) -> Shim {
+        let connection = Connection::open(Some("/nowhere/sock".as_ref()));
+        Shim::new(Context { connection, clock: Clock::System }, is_read_only)
+    }
+
+    #[tokio::test]
+    async fn a_read_only_shim_hides_what_changes_things() {
+        let offered: Vec<&str> = shim(true).offered().map(|row| row.name).collect();
+        let readers = [
+            "query_metrics",
+            "health_check",
+            "system_overview",
+            "export_metrics",
+            "get_server_status",
+        ];
+        assert_eq!(offered, readers);
+        let refused = shim(true).row("create_alert").unwrap_err();
+        assert!(refused.message.contains("only reads"), "{refused}");
+        assert!(shim(false).row("create_alert").is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_tool_is_answered_with_one_that_is_near() {
+        let refused = shim(false).row("query_metric").unwrap_err();
+        assert!(refused.message.contains("near: query_metrics"), "{refused}");
+    }
+}

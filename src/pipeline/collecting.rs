@@ -15,7 +15,10 @@ use crate::{
     model::{Batch, HostSummary, SeriesSample},
     store::{AppendSummary, Store},
     supervise::{Supervisor, TaskContext},
-    telemetry::{Telemetry, events::CollectingEvents},
+    telemetry::{
+        Telemetry,
+        events::{CollectEvents, CollectingEvents},
+    },
     time::{Clock, Timestamp},
 };
 
@@ -92,6 +95,7 @@ impl Handle {
 pub struct Collecting {
     parts: Parts,
     events: CollectingEvents,
+    collector_events: CollectEvents,
     interval: watch::Receiver<Duration>,
     collectors: watch::Receiver<Vec<&'static str>>,
     requests: Arc<Mutex<mpsc::Receiver<Reply>>>,
@@ -136,6 +140,7 @@ impl Collecting {
         let latest = Arc::new(RwLock::new(Latest::default()));
         let collecting = Self {
             events: CollectingEvents::new(&parts.telemetry),
+            collector_events: CollectEvents::new(&parts.telemetry),
             parts,
             interval: interval_now,
             collectors: collectors_now,
@@ -151,11 +156,11 @@ impl Collecting {
         let mut requests = requests.lock().await;
         let mut names = self.collectors.clone();
         let mut rhythm = Rhythm::new(context, self.interval.clone());
-        let mut pass = Pass::new(&self, names.borrow_and_update().clone());
+        let mut pass = Pass::new(&self, &names.borrow_and_update());
         loop {
             match wait(&mut rhythm, &mut requests, &mut names).await {
                 Event::Stop => return Ok(()),
-                Event::Collectors => pass = Pass::new(&self, names.borrow_and_update().clone()),
+                Event::Collectors => pass.select(&names.borrow_and_update()),
                 Event::Tick => drop(pass.run(&rhythm.context).await?),
                 Event::Request(reply) => {
                     let result = pass.run(&rhythm.context).await?;
@@ -185,15 +190,20 @@ struct Pass<'a> {
     owner: &'a Collecting,
     /// Away only while a pass runs on the blocking pool.
     collectors: Option<Collectors>,
-    /// Whether the store has been told what the metrics mean.
-    told: bool,
+    /// Of how many of the host's metrics the store has been told what they mean.
+    told: usize,
 }
 
 impl<'a> Pass<'a> {
-    fn new(owner: &'a Collecting, names: Vec<&'static str>) -> Self {
-        let parts = &owner.parts;
-        let collectors = Collectors::new(&names, &parts.hostname, &parts.telemetry);
-        Self { owner, collectors: Some(collectors), told: false }
+    fn new(owner: &'a Collecting, names: &[&'static str]) -> Self {
+        let (hostname, events) = (&owner.parts.hostname, owner.collector_events.clone());
+        Self { owner, collectors: Some(Collectors::new(names, hostname, events)), told: 0 }
+    }
+
+    fn select(&mut self, names: &[&'static str]) {
+        if let Some(collectors) = &mut self.collectors {
+            collectors.select(names);
+        }
     }
 
     /// One pass; the inner result is the store's word, the outer error ends the task.
@@ -245,8 +255,8 @@ impl<'a> Pass<'a> {
         let mut batch = Batch { samples: host.to_vec(), metadata: Vec::new() };
         batch.samples.extend(parts.targets.samples(now));
         let own = exposition::from_registry(&parts.telemetry.gather(), now);
-        let tell = !self.told;
-        if tell {
+        let known = self.collectors.as_ref().map_or(0, Collectors::metadata_len);
+        if self.told < known {
             batch.metadata.extend(self.collectors.iter().flat_map(Collectors::metadata));
             batch.metadata.extend(probe_metadata());
             batch.metadata.extend(own.iter().map(|family| family.metadata.clone()));
@@ -254,7 +264,7 @@ impl<'a> Pass<'a> {
         let own = own.into_iter().flat_map(|family| family.samples);
         batch.samples.extend(own.map(|own| with_job(&own, &parts.hostname)));
         let summary = parts.store.append(batch).await.map_err(|error| error.to_string())?;
-        self.told = true;
+        self.told = self.told.max(known);
         Ok(summary)
     }
 }

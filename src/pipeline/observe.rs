@@ -332,7 +332,7 @@ mod tests {
         }
 
         fn accumulator(&self, labels: &Labels) -> Option<Accumulator> {
-            self.added.get(labels).cloned()
+            self.sums.get(labels).cloned()
         }
     }
 

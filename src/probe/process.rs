@@ -5,6 +5,7 @@
 //! watchdog kills the whole group, the server's own children among it. (The kernel's parent-death
 //! signal would need `unsafe`, and would reach the server alone.) The watchdog's process id is the
 //! group's, and it is reaped last, so that the id cannot pass to strangers while it is in use.
+//! What moves itself into another session leaves the group, and is not reached.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -32,8 +32,8 @@ pub(super) fn evaluate(
     };
     let groups = Groups::new(&columns, |labels| chosen_by(&aggregate.grouping, labels));
     let out = match aggregate.op {
-        Aggregation::Topk => best(&groups, &parameter, grid, descending)?,
-        Aggregation::Bottomk => best(&groups, &parameter, grid, ascending)?,
+        Aggregation::Topk => best(evaluator, &groups, &parameter, descending)?,
+        Aggregation::Bottomk => best(evaluator, &groups, &parameter, ascending)?,
         Aggregation::Quantile => {
             warn_about_quantiles(evaluator, &parameter);
             fold(evaluator, groups, grid, |step, values| {
@@ -55,7 +55,7 @@ fn chosen_by(grouping: &LabelSet, labels: &Labels) -> Labels {
 
 pub(super) fn warn_about_quantiles(evaluator: &mut Evaluator<'_>, parameter: &[f64]) {
     for phi in parameter.iter().filter(|phi| !(0.0..=1.0).contains(*phi)) {
-        evaluator.warn(format!("quantile value should be between 0 and 1, got {phi}"));
+        evaluator.warn(&format!("quantile value should be between 0 and 1, got {phi}"));
     }
 }
 
@@ -95,14 +95,15 @@ fn fold(
     let mut present = Vec::new();
     let mut out = Vec::with_capacity(groups.groups.len());
     for (labels, members) in groups.groups {
-        evaluator.check_cancelled()?;
         let slot = |step: usize| {
+            evaluator.check_cancelled()?;
             present.clear();
             let values = members.iter().map(|column| column.values[step]);
             present.extend(values.filter(|value| !is_absent(*value)));
-            if present.is_empty() { absent() } else { reduce(step, &present) }
+            Ok(if present.is_empty() { absent() } else { reduce(step, &present) })
         };
-        out.push(Column { labels, values: (0..grid.count).map(slot).collect() });
+        let values = (0..grid.count).map(slot).collect::<Result<_>>()?;
+        out.push(Column { labels, values });
     }
     Ok(compact(out))
 }
@@ -111,8 +112,8 @@ fn reduce(op: Aggregation, values: &[f64]) -> f64 {
     match op {
         Aggregation::Sum => numbers::sum(values.iter().copied()),
         Aggregation::Avg => numbers::mean(values),
-        Aggregation::Min => numbers::least(values),
-        Aggregation::Max => numbers::greatest(values),
+        Aggregation::Min => numbers::least(values.iter().copied()),
+        Aggregation::Max => numbers::greatest(values.iter().copied()),
         Aggregation::Count => values.len() as f64,
         Aggregation::Group => 1.0,
         Aggregation::Stdvar => numbers::variance(values),
@@ -143,19 +144,20 @@ pub(super) fn sort(columns: &mut [Column], down: bool) {
 
 /// At each step, the first so many of each group in the given order.
 fn best(
+    evaluator: &Evaluator<'_>,
     groups: &Groups<'_>,
     parameter: &[f64],
-    grid: &Grid,
     order: fn(f64, f64) -> Ordering,
 ) -> Result<Vec<Column>> {
     let mut out = Vec::new();
     for (_, members) in &groups.groups {
         let empty = |column: &&Column| Column {
             labels: column.labels.clone(),
-            values: vec![absent(); grid.count],
+            values: vec![absent(); parameter.len()],
         };
         let mut kept: Vec<Column> = members.iter().map(empty).collect();
         for (step, wanted) in parameter.iter().enumerate() {
+            evaluator.check_cancelled()?;
             let wanted = how_many(*wanted)?;
             let mut ranking: Vec<usize> =
                 (0..members.len()).filter(|index| members[*index].has(step)).collect();
@@ -165,7 +167,7 @@ fn best(
             }
         }
         let mut kept = compact(kept);
-        if grid.count == 1 {
+        if parameter.len() == 1 {
             kept.sort_by(|a, b| order(a.values[0], b.values[0]));
         }
         out.extend(kept);

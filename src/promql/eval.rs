@@ -85,9 +85,10 @@ fn grid(steps: Steps, limits: &Limits) -> Result<Grid> {
     if end < start {
         return Err(QueryError::Execution("the end of the range lies before its start".into()));
     }
-    let count = usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX);
-    check_slots(1, count.saturating_add(1), limits)?;
-    Ok(Grid { start, step, count: count + 1 })
+    let further = usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX);
+    let count = further.saturating_add(1);
+    check_slots(1, count, limits)?;
+    Ok(Grid { start, step, count })
 }
 
 /// Fails where columns would need more room than a query may have.
@@ -231,12 +232,12 @@ impl<'a> Evaluator<'a> {
         check_slots(series, grid.count, self.limits)
     }
 
-    pub(super) fn warn(&mut self, text: String) {
-        note(&mut self.warnings, text);
+    pub(super) fn warn(&mut self, text: &str) {
+        note(&mut self.warnings, format!("PromQL warning: {text}"));
     }
 
-    pub(super) fn inform(&mut self, text: String) {
-        note(&mut self.infos, text);
+    pub(super) fn inform(&mut self, text: &str) {
+        note(&mut self.infos, format!("PromQL info: {text}"));
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! The parser builds and walks its tree by recursion, so that ten thousand parentheses would
 //! overflow the stack: depth and length are bounded here, on the plain text. On the way, quotes and
-//! brackets that do not match are reported with their position, which the parser does not give.
+//! brackets that do not match are reported with their position, which the parser does not give. So
+//! are durations that it would take wrongly: it panics on numbers beyond `Duration`, and leaves out
+//! parts beyond 32 bits.
 
 use crate::limits;
 
 use super::QueryError;
+
+/// No duration is longer: 31,700 years.
+const SECONDS_MAX: f64 = 1e12;
 
 /// Fails where the text is too long, nests too deeply or has unbalanced quotes or brackets.
 pub(super) fn check(text: &str) -> Result<(), QueryError> {
@@ -17,7 +22,7 @@ pub(super) fn check(text: &str) -> Result<(), QueryError> {
             limits::EXPR_BYTES_MAX
         )));
     }
-    Guard { text, open: Vec::new(), operators: 0 }.run()
+    Guard { text, open: Vec::new(), operators: 0, after_offset: false }.run()
 }
 
 struct Guard<'a> {
@@ -25,6 +30,8 @@ struct Guard<'a> {
     /// Brackets that wait for their partner, and where they stand.
     open: Vec<(char, usize)>,
     operators: usize,
+    /// Whether the next word is the duration of an `offset`.
+    after_offset: bool,
 }
 
 impl Guard<'_> {
@@ -65,14 +72,37 @@ impl Guard<'_> {
         let rest = &self.text[start..];
         let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
         let len = rest.find(|c| !inside(c)).unwrap_or(rest.len());
-        let is = |operator| rest[..len].eq_ignore_ascii_case(operator);
+        let is = |keyword| rest[..len].eq_ignore_ascii_case(keyword);
         if ["and", "or", "unless", "atan2"].into_iter().any(is) {
             self.count_operator()?;
         }
-        Ok(start + len)
+        let timed = self.after_offset || matches!(self.open.last(), Some(('[', _)));
+        self.after_offset = is("offset");
+        if timed { self.duration(start) } else { Ok(start + len) }
+    }
+
+    /// Units (`1h30m`) or a number of seconds (`90`, `1.5e3`).
+    fn duration(&self, start: usize) -> Result<usize, QueryError> {
+        let rest = &self.text[start..];
+        let mut before = ' ';
+        let ends = |c: char| {
+            let exponent = matches!(before, 'e' | 'E') && matches!(c, '+' | '-');
+            before = c;
+            !(c.is_alphanumeric() || c == '.' || exponent)
+        };
+        // At least one character, or the scan would stand still.
+        let len = rest.find(ends).unwrap_or(rest.len()).max(1);
+        let word = &rest[..len];
+        let numbers = || word.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+        let fits = word.parse::<f64>().map_or_else(
+            |_| numbers().all(|digits| digits.parse::<u32>().is_ok()),
+            |seconds| (0.0..=SECONDS_MAX).contains(&seconds),
+        );
+        if fits { Ok(start + len) } else { Err(self.error(start, "duration out of range")) }
     }
 
     fn punctuation(&mut self, at: usize, c: char) -> Result<(), QueryError> {
+        self.after_offset &= matches!(c, '+' | '-') || c.is_whitespace();
         match c {
             '(' | '[' | '{' => self.open(at, c),
             ')' => self.close(at, c, '('),
@@ -140,12 +170,15 @@ mod tests {
         check_error("sum(up", "parse error: 1:4: unclosed '('");
         check_error("up)", "parse error: 1:3: unexpected ')'");
         check_error("up\n{a=\"b}", "parse error: 2:4: unterminated quoted string");
+        check_error("up[1e99]", "parse error: 1:4: duration out of range");
+        check_error("up offset -1e+99", "parse error: 1:12: duration out of range");
+        check_error("up[1h9999999999s]", "parse error: 1:4: duration out of range");
         check_error("(]", "parse error: 1:2: unexpected ']'");
     }
 
     #[test]
     fn strings_and_comments_are_opaque() {
-        for text in ["'(((' ", "`\\`", "\"\\\"(\"", "up # (((\n", "{a=~\"(b|c)\"}"] {
+        for text in ["'(((' ", "`\\`", "\"\\\"(\"", "up # (((\n", "{a=~\"(b|c)\"}", "a offset b"] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
     }

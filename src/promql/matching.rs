@@ -54,7 +54,11 @@ pub(super) fn evaluate(
     (left, right): (Vec<Column>, Vec<Column>),
 ) -> Result<Vec<Column>> {
     match binary.op {
-        Operator::Set(op) => set_operation(op, &binary.matching, grid, (left, right)),
+        Operator::Set(op) => {
+            // A union holds the series of both sides.
+            evaluator.check_slots(left.len() + right.len(), grid)?;
+            set_operation(op, &binary.matching, grid, (left, right))
+        }
         _ => Joining { evaluator, binary, grid }.join(&left, &right),
     }
 }

@@ -24,6 +24,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     error_code::ErrorCode,
+    limits,
     model::{InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample},
     time::Timestamp,
 };
@@ -112,6 +113,17 @@ pub struct Limits {
     pub lookback: Duration,
     /// Set by whoever wants it to end; looked at between series and groups.
     pub cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Default for Limits {
+    /// The project's own bounds, and a flag that nobody sets.
+    fn default() -> Self {
+        Self {
+            samples_max: limits::QUERY_SAMPLES_MAX,
+            lookback: limits::QUERY_LOOKBACK,
+            cancelled: std::sync::Arc::default(),
+        }
+    }
 }
 
 /// Why there is no answer.

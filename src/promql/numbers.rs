@@ -65,20 +65,20 @@ pub(super) fn variance(values: &[f64]) -> f64 {
 }
 
 /// The least value; NaN only where there is nothing else.
-pub(super) fn least(values: &[f64]) -> f64 {
+pub(super) fn least(values: impl IntoIterator<Item = f64>) -> f64 {
     pick(values, |value, best| value < best)
 }
 
 /// The greatest value; NaN only where there is nothing else.
-pub(super) fn greatest(values: &[f64]) -> f64 {
+pub(super) fn greatest(values: impl IntoIterator<Item = f64>) -> f64 {
     pick(values, |value, best| value > best)
 }
 
-fn pick(values: &[f64], better: impl Fn(f64, f64) -> bool) -> f64 {
+fn pick(values: impl IntoIterator<Item = f64>, better: impl Fn(f64, f64) -> bool) -> f64 {
     let choose = |best: f64, value: f64| {
         if best.is_nan() || better(value, best) { value } else { best }
     };
-    values.iter().copied().fold(f64::NAN, choose)
+    values.into_iter().fold(f64::NAN, choose)
 }
 
 /// The φ-quantile, interpolated between neighbours; NaN sorts before all numbers.
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn nan_is_neither_least_nor_greatest() {
-        assert_eq!(least(&[f64::NAN, 2.0, 1.0]), 1.0);
-        assert_eq!(greatest(&[1.0, f64::NAN, 2.0]), 2.0);
-        assert!(greatest(&[f64::NAN]).is_nan());
+        assert_eq!(least([f64::NAN, 2.0, 1.0]), 1.0);
+        assert_eq!(greatest([1.0, f64::NAN, 2.0]), 2.0);
+        assert!(greatest([f64::NAN]).is_nan());
     }
 
     #[test]

@@ -43,7 +43,10 @@ pub(super) fn selector(text: &str) -> Result<Vec<Matcher>> {
         Expr::VectorSelector(selector) if selector.at.is_none() && selector.offset.is_none() => {
             matchers(selector.name, selector.matchers)
         }
-        _ => Err(invalid(format!("{text:?} is not a series selector such as up{{job=\"node\"}}"))),
+        _ => Err(invalid(format!(
+            "{:?} is not a series selector such as up{{job=\"node\"}}",
+            shortened(text)
+        ))),
     }
 }
 
@@ -51,9 +54,21 @@ fn syntax_tree(text: &str) -> Result<Expr> {
     guard::check(text)?;
     parser::parse(text).map_err(|reason| match reason.as_str() {
         // All that the parser says when the grammar has no rule for the text.
-        "invalid promql query" => invalid(format!("{text:?} does not follow PromQL's grammar")),
+        "invalid promql query" => invalid(format!(
+            "{:?} does not follow PromQL's grammar: look for a missing operator, comma or duration",
+            shortened(text)
+        )),
         _ => invalid(reason),
     })
+}
+
+/// Enough of a text to recognise it.
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 120;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn invalid(reason: impl Into<String>) -> QueryError {
@@ -295,4 +310,61 @@ fn expect_kind(node: &Node, wanted: Kind, context: &str) -> Result<()> {
     }
     let (wanted, got) = (wanted.name(), node.kind().name());
     Err(invalid(format!("expected type {wanted} in {context}, got {got}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        assert_eq!(expression(text).unwrap_err().to_string(), expected, "{text}");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        check_error("limitk(2, a)", "not supported yet: aggregation limitk()");
+        check_error("limit_ratio(0.5, a)", "not supported yet: aggregation limit_ratio()");
+        check_error("a + fill(0) b", "not supported yet: modifier fill()");
+        check_error("{a=\"b\" or c=\"d\"}", "not supported yet: \"or\" between label matchers");
+        check_error("sort_by_label(a, \"b\")", "not supported yet: function sort_by_label()");
+        check_error("histogram_sum(a)", "not supported yet: function histogram_sum()");
+    }
+
+    #[test]
+    fn what_is_wrong_is_explained() {
+        check_error("nosuch(a)", "parse error: unknown function with name 'nosuch'");
+        check_error(
+            "ln(0)",
+            "parse error: expected type instant vector in call to function ln(), got scalar",
+        );
+        check_error("a[0s]", "parse error: duration must be greater than 0");
+        check_error("1 > 2", "parse error: comparisons between scalars must use BOOL modifier");
+        check_error("rate(a[5m]", "parse error: 1:5: unclosed '('");
+        check_error(
+            "a b",
+            "parse error: \"a b\" does not follow PromQL's grammar: look for a missing operator, comma \
+             or duration",
+        );
+    }
+
+    #[test]
+    fn errors_do_not_repeat_long_texts() {
+        let long = format!("a {}", "b".repeat(10_000));
+        assert!(expression(&long).unwrap_err().to_string().len() < 300);
+    }
+
+    #[test]
+    fn every_function_of_the_table_is_known_to_the_parser() {
+        for function in functions::FUNCTIONS {
+            let arguments = function.parameters.iter().map(|kind| match kind {
+                Kind::Scalar => "1",
+                Kind::Text => "\"x\"",
+                Kind::Vector => "a",
+                Kind::Matrix => "a[5m]",
+            });
+            let call = format!("{}({})", function.name, arguments.collect::<Vec<_>>().join(", "));
+            assert!(expression(&call).is_ok(), "{call}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     limits,
     model::{Batch, Labels},
-    telemetry::events::store::StoreEvents,
+    telemetry::events::StoreEvents,
     time::Clock,
 };
 
@@ -80,7 +80,7 @@ impl Committer {
                 Request::Edit { edit, reply } => {
                     let mut state = self.published.read().clone();
                     edit(&mut state);
-                    *self.published.write() = state.clone();
+                    self.publish(state.clone());
                     // Whoever asked may have gone.
                     let _ = reply.send(state);
                 }
@@ -134,7 +134,7 @@ impl Committer {
             Ok(()) => {
                 self.named.extend(named);
                 self.events.head(state.head.series_count());
-                *self.published.write() = state;
+                self.publish(state);
                 let total =
                     |of: fn(&AppendSummary) -> u64| answers.iter().map(|(_, s)| of(s)).sum();
                 let counts =
@@ -151,6 +151,12 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Shows readers the new state; the old one is taken apart when they can read again.
+    fn publish(&self, state: State) {
+        let old = std::mem::replace(&mut *self.published.write(), state);
+        drop(old);
     }
 
     fn make_durable(&mut self, commits: Vec<CommitRecord>) -> Result<(), StoreError> {
@@ -179,7 +185,7 @@ impl Committer {
         let named = checkpoint.series.iter().map(|series| series.id).collect();
         self.wal.rotate(Some(&LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))?;
         self.named = named;
-        *self.published.write() = state;
+        self.publish(state);
         remove_segments_before(&self.options, self.wal.number(), &self.events)
     }
 }

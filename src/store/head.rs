@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How much older than the newest sample of its series a sample may be.
-pub(super) const LATE_MAX: Duration = Duration::from_secs(2 * 3600);
+pub(super) const LATE_MAX: Duration = Duration::from_hours(2);
 /// Shards: a commit copies those it touches where a snapshot still holds them.
 const SHARDS: u32 = 64;
 /// Plain samples at the end of a series.
@@ -116,12 +116,11 @@ impl Series {
         if time > self.newest.timestamp {
             self.newest = sample;
         }
-        match self.chunks.iter().position(|chunk| chunk.last > time) {
-            Some(at) => self.insert_into_chunk(at, sample),
-            None => {
-                let at = self.tail.partition_point(|s| s.timestamp < time);
-                self.tail.insert(at, sample);
-            }
+        if let Some(at) = self.chunks.iter().position(|chunk| chunk.last > time) {
+            self.insert_into_chunk(at, sample);
+        } else {
+            let at = self.tail.partition_point(|s| s.timestamp < time);
+            self.tail.insert(at, sample);
         }
         if self.tail.len() >= TAIL_MAX {
             self.chunks.extend(Chunk::of(&self.tail));

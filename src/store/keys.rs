@@ -24,7 +24,8 @@
 //! | `state` | a number: u64 big-endian | sealed `ChangeRecord` |
 //! | `about` | `crc` | sealed CRC-32 of all other entries, as in the manifest: the two belong together |
 //!
-//! "Sealed" is a version byte, a CRC-32 and the payload (`record::seal`).
+//! In sled all trees of a database lie in its default tree: the key there is the tree's name, a zero
+//! byte and the key. "Sealed" is a version byte, a CRC-32 and the payload (`record::seal`).
 
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,7 @@
 //! sample's way in is [`Store::append`], `commit`, `head`; its way out is `select`.
 //!
 //! # What it must not know
-//! Who writes, what an alert means, what PromQL is beyond the trait [`Queryable`]. It reads no clock
+//! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
 mod chunk;
@@ -66,7 +66,7 @@ use crate::{
         Accumulator, AlertInstance, AuditEntry, AuditRecord, Batch, InvalidPage, Labels, Matcher,
         Metadata, Page, PageRequest, ProbeRecord, Rule, SeriesSample, TargetState, Transition,
     },
-    telemetry::{Telemetry, events::store::StoreEvents},
+    telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
 };
 
@@ -83,7 +83,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+<<<<<<< HEAD
         Self { retention: Duration::from_hours(720), history_retention: Duration::from_hours(2160) }
+=======
+        Self {
+            retention: Duration::from_hours(30 * 24),
+            history_retention: Duration::from_hours(90 * 24),
+        }
+>>>>>>> store
     }
 }
 
@@ -313,10 +320,12 @@ fn open_log(
         let first = if found.recovery.quarantined.is_empty() { recovery::FIRST_SEGMENT } else { 2 };
         return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
     };
-    if found.damaged.is_empty() {
+    if found.recovery.quarantined.is_empty() {
         let mut wal = Wal::resume(options.clone(), number, good)?;
         // Ids of series are a segment's own: this process begins its own.
-        wal.rotate(None)?;
+        if !wal.is_empty() {
+            wal.rotate(None)?;
+        }
         return Ok(wal);
     }
     let first = checkpoint_of(&found.state, number + 1)?;

@@ -118,6 +118,9 @@ impl Drop for Partition {
     }
 }
 
+/// What a reader does with the samples of a series.
+pub(super) type TakeSamples<'a> = &'a mut dyn FnMut(&Labels, Vec<Sample>) -> Result<(), StoreError>;
+
 /// Collects the entries of one tree for a reader; ends the walk at the first that is damaged.
 type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BadRecord> + 'a;
 
@@ -184,7 +187,7 @@ impl Partition {
         &self,
         matchers: &[Matcher],
         (start, end): (Timestamp, Timestamp),
-        take: &mut dyn FnMut(&Labels, Vec<Sample>) -> Result<(), StoreError>,
+        take: TakeSamples<'_>,
     ) -> Result<(), StoreError> {
         let opened = self.open()?;
         for (rank, labels) in self.matching(&opened, matchers)? {

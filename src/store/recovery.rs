@@ -164,8 +164,9 @@ fn replay_segment(path: &Path, found: &mut Found) -> Result<SegmentEnd, StoreErr
     })?;
     if let Some(error) = bad.first() {
         let others = bad.len() - 1;
-        let path = path.display();
-        found.recovery.quarantined.push(format!("{path}: {error}, and {others} more"));
+        let shown = path.display();
+        found.recovery.quarantined.push(format!("{shown}: {error}, and {others} more"));
+        found.damaged.push(path.to_owned());
     }
     Ok(end)
 }
@@ -203,7 +204,7 @@ fn judge(path: &Path, end: &SegmentEnd, is_last: bool, found: &mut Found) {
     } else if end.torn > 0 {
         damage.push(format!("{shown}: the last {} bytes are damaged, segments follow", end.torn));
     }
-    if !damage.is_empty() {
+    if !damage.is_empty() && !found.damaged.iter().any(|known| known == path) {
         found.damaged.push(path.to_owned());
     }
     found.recovery.quarantined.extend(damage);

@@ -25,7 +25,6 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
         partition.doom();
     }
     let before = state.history.unsealed();
-    drop(state);
     let after = store.edit(move |state| {
         let stays = |p: &Arc<Partition>| !dirs.contains(p.dir());
         Arc::make_mut(&mut state.partitions).retain(stays);
@@ -33,6 +32,8 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
         state.history.cut_older(history_limit);
         state.history.forget_hidden();
     })?;
+    // Holding the old state up to here has the directories removed by this thread.
+    drop(state);
     freed.entries += before.saturating_sub(after.history.unsealed()) as u64;
     store.events.cleaned(freed.partitions, freed.entries, freed.bytes);
     Ok(freed)

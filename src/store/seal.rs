@@ -20,7 +20,7 @@ use super::{
 use crate::{model::Labels, time::Timestamp};
 
 /// What one partition of samples covers.
-const RANGE: Duration = Duration::from_secs(2 * 3600);
+const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
 /// Copies of the small state that are kept.
@@ -45,27 +45,57 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
             state.floor = state.floor.max(floor);
         }
     })?;
-    let new = seal_samples(store, &state)?;
-    let history = history_due.then(|| seal_history(store, &state)).transpose()?;
-    write_catalog(store, &state)?;
-    let sealed = new.iter().map(|partition| partition.manifest().samples).sum();
-    store.events.sealed(sealed, new.len());
-    let next = state.history.next;
-    store.checkpoint(move |state| {
-        Arc::make_mut(&mut state.partitions).extend(new.into_iter().map(Arc::new));
-        let sealed = if history.is_some() { next } else { state.history.sealed };
-        Arc::make_mut(&mut state.history.partitions).extend(history.map(Arc::new));
-        state.cut(state.floor, sealed);
-        state.history.forget_hidden();
-    })?;
+    let mut new = New::default();
+    let outcome =
+        write(store, &state, history_due, &mut new).and_then(|()| publish(store, &state, &new));
+    if let Err(error) = outcome {
+        // A poisoned log may already begin with the checkpoint that counts on them.
+        if !matches!(error, StoreError::Poisoned(_)) {
+            new.samples.iter().chain(&new.history).for_each(|partition| partition.doom());
+        }
+        return Err(error);
+    }
+    let sealed = new.samples.iter().map(|partition| partition.manifest().samples).sum();
+    store.events.sealed(sealed, new.samples.len());
     store.handles.close_idle();
     Ok(sealed)
 }
 
+/// Partitions that are written and that nobody knows of yet.
+#[derive(Default)]
+struct New {
+    samples: Vec<Arc<Partition>>,
+    history: Option<Arc<Partition>>,
+}
+
+fn write(store: &Inner, state: &State, history_due: bool, new: &mut New) -> Result<(), StoreError> {
+    seal_samples(store, state, &mut new.samples)?;
+    if history_due {
+        new.history = Some(Arc::new(seal_history(store, state)?));
+    }
+    write_catalog(store, state)
+}
+
+/// Shows readers the partitions, and replaces the log.
+fn publish(store: &Inner, state: &State, new: &New) -> Result<(), StoreError> {
+    let (samples, history) = (new.samples.clone(), new.history.clone());
+    let (floor, next) = (state.floor, state.history.next);
+    store.checkpoint(move |state| {
+        Arc::make_mut(&mut state.partitions).extend(samples);
+        let sealed = if history.is_some() { next } else { state.history.sealed };
+        Arc::make_mut(&mut state.history.partitions).extend(history);
+        state.cut(floor, sealed);
+        state.history.forget_hidden();
+    })
+}
+
 /// Writes everything before the floor, the oldest range first.
-fn seal_samples(store: &Inner, state: &State) -> Result<Vec<Partition>, StoreError> {
+fn seal_samples(
+    store: &Inner,
+    state: &State,
+    written: &mut Vec<Arc<Partition>>,
+) -> Result<(), StoreError> {
     let parent = store.dir.join(keys::PARTITIONS);
-    let mut written = Vec::new();
     let mut from = Timestamp::from_millis(i64::MIN);
     while let Some(oldest) = oldest_from(state, from) {
         let start = oldest.aligned(RANGE);
@@ -75,14 +105,15 @@ fn seal_samples(store: &Inner, state: &State) -> Result<Vec<Partition>, StoreErr
             state.head.iter().filter(|(_, series)| series.has(start, last)).collect();
         all.sort_by(|a, b| (a.0.metric(), a.0).cmp(&(b.0.metric(), b.0)));
         let name = keys::range_name(start, end);
-        written.push(partition::write(&parent, &name, &store.handles, |writer| {
+        let partition = partition::write(&parent, &name, &store.handles, |writer| {
             writer.manifest.start = start.as_millis();
             writer.manifest.end = end.as_millis();
             writer.put_series(&all, (start, last))
-        })?);
+        })?;
+        written.push(Arc::new(partition));
         from = end;
     }
-    Ok(written)
+    Ok(())
 }
 
 /// The oldest sample from `from` on that is before the floor.

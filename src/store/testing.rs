@@ -9,7 +9,7 @@ use super::{
     wal::WalOptions,
 };
 use crate::{
-    telemetry::{Telemetry, events::store::StoreEvents},
+    telemetry::{Telemetry, events::StoreEvents},
     time::Clock,
 };
 

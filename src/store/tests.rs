@@ -9,7 +9,7 @@ use crate::{
 };
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 struct Fixture {
     temp: tempfile::TempDir,
@@ -54,7 +54,7 @@ fn append(store: &Store, name: &'static str, time: Timestamp, value: f64) -> App
 /// One sample a minute from `from` on.
 fn fill(store: &Store, name: &'static str, from: Timestamp, minutes: u32) {
     let samples = (0..minutes)
-        .map(|minute| (name, from.plus(Duration::from_secs(60) * minute), f64::from(minute)));
+        .map(|minute| (name, from.plus(Duration::from_mins(1) * minute), f64::from(minute)));
     let summary = block(store.append(batch(samples))).unwrap();
     assert_eq!(summary.rejected, 0, "{:?}", summary.rejections);
 }
@@ -158,7 +158,7 @@ fn latest_leaves_out_what_is_stale_or_old() {
     append(&store, "live", START, 1.0);
     append(&store, "old", START.minus(HOUR), 1.0);
     append(&store, "ended", START, stale_nan());
-    let latest = store.latest(&[], START.minus(Duration::from_secs(300)));
+    let latest = store.latest(&[], START.minus(Duration::from_mins(5)));
     assert_eq!(latest, [SeriesSample::new(Labels::of("live", []), START, 1.0)]);
 }
 
@@ -284,7 +284,9 @@ fn a_damaged_partition_is_told_and_the_rest_is_served() {
         for slab in fs::read_dir(slabs).unwrap() {
             let path = slab.unwrap().path();
             let mut bytes = fs::read(&path).unwrap();
-            bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+            for byte in &mut bytes {
+                *byte ^= 0x55;
+            }
             fs::write(path, bytes).unwrap();
         }
     }

@@ -112,12 +112,14 @@ impl Wal {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished);
         let file = (options.wrap)(&options, file.map_err(StoreError::io("create", &unfinished))?);
         let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_data());
-        let written = written.and_then(|()| fs::rename(&unfinished, &path));
-        if let Err(error) = written.and_then(|()| File::open(&options.dir)?.sync_all()) {
+        if let Err(error) = written.and_then(|()| fs::rename(&unfinished, &path)) {
             // Best effort: leftovers are removed at the next start, too.
             let _ = fs::remove_file(&unfinished);
             return Err(StoreError::io("write", path)(error));
         }
+        // From here on the segment may be there after a crash, and count.
+        let synced = File::open(&options.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| StoreError::Poisoned(error.to_string()))?;
         Ok(Self { options, number, file, len: bytes.len() as u64, poisoned: None })
     }
 
@@ -141,10 +143,23 @@ impl Wal {
         self.len >= SEGMENT_BYTES
     }
 
+    /// Whether nothing stands in the open segment.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == HEADER.len() as u64
+    }
+
     /// Begins the next segment, with `first`.
     pub(super) fn rotate(&mut self, first: Option<&LogRecord>) -> Result<(), StoreError> {
         self.check()?;
-        *self = Self::begin(self.options.clone(), self.number + 1, first)?;
+        match Self::begin(self.options.clone(), self.number + 1, first) {
+            Ok(next) => *self = next,
+            Err(error) => {
+                if let StoreError::Poisoned(reason) = &error {
+                    self.poisoned = Some(reason.as_str().into());
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use serde_json::json;
+use serde_json::Value as Json;
 
 use crate::{error_code::ErrorCode, monitor::Failure};
 
@@ -23,6 +23,12 @@ impl ApiError {
             kind: "bad_data",
             message: format!("invalid parameter {name:?}: {reason}"),
         }
+    }
+
+    /// In Prometheus' order, which a JSON map would not keep.
+    fn body(&self) -> String {
+        let (kind, message) = (self.kind, Json::from(self.message.as_str()));
+        format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":{message}}}")
     }
 }
 
@@ -53,9 +59,8 @@ fn status_of(code: ErrorCode) -> (StatusCode, &'static str) {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "status": "error", "errorType": self.kind, "error": self.message });
         let json = [(header::CONTENT_TYPE, "application/json")];
-        (self.status, json, body.to_string()).into_response()
+        (self.status, json, self.body()).into_response()
     }
 }
 
@@ -67,6 +72,15 @@ mod tests {
     fn check(code: ErrorCode, status: u16, kind: &str) {
         let error = ApiError::from(Failure::new(code, "it broke"));
         assert_eq!((error.status.as_u16(), error.kind), (status, kind));
+    }
+
+    #[test]
+    fn bodies_are_prometheus_own() {
+        let error = ApiError::bad_parameter("time", "no \"time\"");
+        assert_eq!(
+            error.body(),
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": no \"time\""}"#
+        );
     }
 
     #[test]

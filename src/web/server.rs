@@ -49,26 +49,8 @@ pub async fn serve(
         stop: context.stop.clone(),
         supervisor,
     };
-    context.heartbeat.succeeded();
-    let mut beats = interval(BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = context.stop.stopped() => return Ok(()),
-            _ = beats.tick() => context.heartbeat.beat(),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    context.heartbeat.succeeded();
-                    server.open(stream);
-                }
-                Err(error) => {
-                    server.events.accept_failed(&error.to_string());
-                    context.heartbeat.failed(format!("accept: {error}"));
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
+    server.accept(&listener, &context).await;
+    Ok(())
 }
 
 struct Server {
@@ -80,6 +62,30 @@ struct Server {
 }
 
 impl Server {
+    /// Opens connections until it is told to stop.
+    async fn accept(&self, listener: &TcpListener, context: &TaskContext) {
+        context.heartbeat.succeeded();
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = context.stop.stopped() => return,
+                _ = beats.tick() => context.heartbeat.beat(),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        context.heartbeat.succeeded();
+                        self.open(stream);
+                    }
+                    Err(error) => {
+                        self.events.accept_failed(&error.to_string());
+                        context.heartbeat.failed(format!("accept: {error}"));
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
     /// Starts the connection's task, or closes it where there are too many.
     fn open(&self, stream: TcpStream) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
@@ -124,5 +130,92 @@ async fn converse(
     match timeout(limits::HTTP_DRAIN_TIMEOUT, connection).await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(_) => Err("closed at the end of the drain, its request unanswered".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Notify,
+    };
+
+    use super::*;
+    use crate::{supervise::StopSwitch, telemetry::Telemetry, time::Clock};
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    /// A server of one route, which answers when it is let to.
+    struct Running {
+        address: std::net::SocketAddr,
+        reached: Arc<Notify>,
+        answer: Arc<Notify>,
+        switch: StopSwitch,
+        accepting: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start() -> Running {
+        let (reached, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (on_reached, on_answer) = (reached.clone(), answer.clone());
+        let slow = get(async move || {
+            on_reached.notify_one();
+            on_answer.notified().await;
+            "fine"
+        });
+        let telemetry = Telemetry::new();
+        let (switch, context) = TaskContext::detached(TASK, Clock::System);
+        let supervisor = Supervisor::new(Clock::System, &telemetry);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server {
+            events: WebEvents::new(&telemetry),
+            service: TowerToHyperService::new(Router::new().route("/", slow)),
+            slots: Arc::new(Semaphore::new(1)),
+            stop: context.stop.clone(),
+            supervisor: supervisor.clone(),
+        };
+        let accept = async move { server.accept(&listener, &context).await };
+        let accepting = supervisor.spawn_child("test", accept);
+        Running { address, reached, answer, switch, accepting }
+    }
+
+    async fn read(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_open_request_is_answered_after_the_stop() {
+        let running = start().await;
+        let mut client = TcpStream::connect(running.address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        running.reached.notified().await;
+        running.switch.stop();
+        running.accepting.await.unwrap();
+        running.answer.notify_one();
+        let text = read(client).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("fine"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_is_told_so() {
+        let running = start().await;
+        let mut first = TcpStream::connect(running.address).await.unwrap();
+        first.write_all(REQUEST).await.unwrap();
+        running.reached.notified().await;
+        let text = read(TcpStream::connect(running.address).await.unwrap()).await;
+        assert!(text.starts_with("HTTP/1.1 503") && text.contains("too many"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_does_not_hold_a_connection() {
+        let running = start().await;
+        let mut client = TcpStream::connect(running.address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        // Ends because the server closes it: with an answer or without.
+        let text = timeout(2 * limits::HTTP_HEADER_TIMEOUT, read(client)).await.unwrap();
+        assert!(!text.contains("200"), "{text}");
     }
 }

@@ -1,9 +1,6 @@
 //! What holds for every expression: nothing panics, and an instant is a range of one step.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::LazyLock, time::Duration};
 
 use balefire::{
     limits,
@@ -14,14 +11,12 @@ use balefire::{
 use proptest::prelude::*;
 
 fn limits(samples_max: usize) -> Limits {
-    Limits {
-        samples_max,
-        lookback: limits::QUERY_LOOKBACK,
-        cancelled: Arc::new(AtomicBool::new(false)),
-    }
+    Limits { samples_max, ..Limits::default() }
 }
 
 /// Counters with resets, gauges with gaps and NaN, a histogram; irregular in time.
+static MEMORY: LazyLock<Memory> = LazyLock::new(memory);
+
 fn memory() -> Memory {
     let mut memory = Memory::default();
     for index in 0..120_i64 {
@@ -158,14 +153,13 @@ proptest! {
 
     #[test]
     fn an_instant_is_a_range_of_one_step(expr in vector(), millis in 0_i64..1_900_000) {
-        let memory = memory();
         let query = promql::parse(&expr).unwrap();
         let step = Duration::from_millis(61_300);
         let (start, now) = (Timestamp::from_millis(millis), Timestamp::from_millis(millis).plus(step));
         // `@ end()` must mean the same in both.
         let steps = Steps { start, end: now, step };
-        let instant = query.instant(&memory, now, &limits(1_000_000));
-        let range = query.range(&memory, steps, &limits(1_000_000));
+        let instant = query.instant(&*MEMORY, now, &limits(1_000_000));
+        let range = query.range(&*MEMORY, steps, &limits(1_000_000));
         match (instant, range) {
             (Ok(instant), Ok(range)) => {
                 prop_assert_eq!(sorted(instant.value), at(range.value, now), "{}", expr);
@@ -184,7 +178,7 @@ proptest! {
             end: Timestamp::from_secs(1_800),
             step: Duration::from_secs(15),
         };
-        if let Ok(answer) = query.range(&memory(), steps, &limits(samples_max)) {
+        if let Ok(answer) = query.range(&*MEMORY, steps, &limits(samples_max)) {
             let Value::Matrix(series) = answer.value else { panic!("a range is a matrix") };
             prop_assert!(series.len() * 121 <= samples_max.max(1), "{}", expr);
         }
@@ -196,8 +190,24 @@ fn a_cancelled_query_ends() {
     let limits = limits(1_000);
     limits.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
     let answer =
-        promql::parse("sum(g)").unwrap().instant(&memory(), Timestamp::from_secs(60), &limits);
+        promql::parse("sum(g)").unwrap().instant(&*MEMORY, Timestamp::from_secs(60), &limits);
     assert_eq!(answer, Err(QueryError::Cancelled));
+}
+
+#[test]
+fn a_range_must_be_one() {
+    let range = |start, end, step| {
+        let steps = Steps {
+            start: Timestamp::from_secs(start),
+            end: Timestamp::from_secs(end),
+            step: Duration::from_millis(step),
+        };
+        promql::parse("1").unwrap().range(&*MEMORY, steps, &Limits::default())
+    };
+    assert!(matches!(range(0, 60, 0), Err(QueryError::Execution(_))));
+    assert!(matches!(range(60, 0, 1), Err(QueryError::Execution(_))));
+    assert!(matches!(range(0, i64::MAX / 1000, 1), Err(QueryError::TooMuch(_))));
+    assert!(range(60, 60, 1).is_ok());
 }
 
 #[test]
@@ -215,7 +225,7 @@ fn times_at_the_ends_of_the_world_do_not_overflow() {
         let query = promql::parse(expr);
         for time in [i64::MIN, -1, i64::MAX] {
             if let Ok(query) = &query {
-                let _ = query.instant(&memory(), Timestamp::from_millis(time), &limits(1_000_000));
+                let _ = query.instant(&*MEMORY, Timestamp::from_millis(time), &limits(1_000_000));
             }
         }
     }
@@ -229,7 +239,7 @@ fn the_deepest_allowed_expressions_fit_the_stack() {
     let negated = format!("{}g", "-".repeat(limits::EXPR_OPERATORS_MAX));
     for expr in [nested, chain, negated] {
         let query = promql::parse(&expr).unwrap();
-        query.instant(&memory(), Timestamp::from_secs(60), &limits(1_000_000)).unwrap();
+        query.instant(&*MEMORY, Timestamp::from_secs(60), &limits(1_000_000)).unwrap();
     }
 }
 

@@ -1,13 +1,8 @@
 //! Prometheus' test-script format: reading it and running it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use balefire::{
-    limits,
     model::{Labels, METRIC_NAME, Matcher, stale_nan},
     promql::{self, Answer, Limits, QueryError, SeriesData, Steps, Value, testing::Memory},
     time::{Timestamp, parse_duration},
@@ -129,22 +124,14 @@ impl<'a> Script<'a> {
         let (when, expr) = head(rest)?;
         let expected = expectations(word, block)?;
         let answer = promql::parse(expr).and_then(|query| match when {
-            When::At(at) => query.instant(&self.memory, at, &unlimited()),
-            When::Range(steps) => query.range(&self.memory, steps, &unlimited()),
+            When::At(at) => query.instant(&self.memory, at, &Limits::default()),
+            When::Range(steps) => query.range(&self.memory, steps, &Limits::default()),
         });
         let steps = match when {
             When::At(at) => Steps { start: at, end: at, step: Duration::from_secs(1) },
             When::Range(steps) => steps,
         };
         judge(answer, &expected, steps).map_err(|reason| format!("{expr}: {reason}"))
-    }
-}
-
-fn unlimited() -> Limits {
-    Limits {
-        samples_max: limits::QUERY_SAMPLES_MAX,
-        lookback: limits::QUERY_LOOKBACK,
-        cancelled: Arc::new(AtomicBool::new(false)),
     }
 }
 
@@ -240,7 +227,7 @@ fn expect_annotation(expected: &mut Expected, text: &str) -> Check {
 
 fn unquote(text: &str) -> Check<String> {
     match promql::parse(text).and_then(|query| {
-        query.instant(&Memory::default(), Timestamp::from_millis(0), &unlimited())
+        query.instant(&Memory::default(), Timestamp::from_millis(0), &Limits::default())
     }) {
         Ok(Answer { value: Value::String(_, text), .. }) => Ok(text),
         _ => Err(format!("malformed string {text:?}")),
@@ -299,9 +286,7 @@ fn number(text: &str) -> Check<f64> {
     if text == "stale" {
         return Ok(stale_nan());
     }
-    let value: f64 = text.parse().map_err(|_| format!("malformed number {text:?}"))?;
-    // The hardware's NaN may have its sign set; that of a script has not.
-    Ok(value)
+    text.parse().map_err(|_| format!("malformed number {text:?}"))
 }
 
 fn judge(answer: Result<Answer, QueryError>, expected: &Expected, steps: Steps) -> Check {
@@ -322,9 +307,10 @@ fn judge(answer: Result<Answer, QueryError>, expected: &Expected, steps: Steps) 
         Value::String(_, text) => Err(format!("expected {:?}, got {text:?}", expected.text)),
         Value::Vector(vector) => {
             let one = |(labels, sample)| SeriesData { labels, samples: vec![sample] };
-            judge_series(vector.into_iter().map(one).collect(), expected, steps)
+            let series: Vec<_> = vector.into_iter().map(one).collect();
+            judge_series(&series, expected, steps)
         }
-        Value::Matrix(matrix) => judge_series(matrix, expected, steps),
+        Value::Matrix(matrix) => judge_series(&matrix, expected, steps),
     }
 }
 
@@ -345,7 +331,7 @@ fn judge_notes(what: &str, wanted: Option<bool>, notes: &[String]) -> Check {
     }
 }
 
-fn judge_series(series: Vec<SeriesData>, expected: &Expected, steps: Steps) -> Check {
+fn judge_series(series: &[SeriesData], expected: &Expected, steps: Steps) -> Check {
     if expected.ordered {
         let got: Vec<_> = series.iter().map(|series| &series.labels).collect();
         let wanted: Vec<_> = expected.series.iter().map(|(labels, _)| labels).collect();
@@ -356,7 +342,7 @@ fn judge_series(series: Vec<SeriesData>, expected: &Expected, steps: Steps) -> C
     // A scalar over a range is a series without labels.
     let scalar = expected.scalar.map(|value| (Labels::empty(), vec![Some(value)]));
     let wanted: BTreeMap<_, _> = expected.series.iter().cloned().chain(scalar).collect();
-    for series in &series {
+    for series in series {
         let values = wanted
             .get(&series.labels)
             .ok_or_else(|| format!("unexpected series {}: {:?}", series.labels, series.samples))?;

@@ -114,7 +114,8 @@ fn socket(root: &mut Section<'_>, places: &Places, state_dir: &Path) -> PathBuf 
     if bytes > SOCKET_BYTES_MAX {
         let path = socket.value.display();
         let message = format!(
-            "{path} is too long for a socket: {bytes} bytes where {SOCKET_BYTES_MAX} are allowed; name a shorter path"
+            "{path} is too long for a socket: {bytes} bytes where {SOCKET_BYTES_MAX} are allowed; \
+             name a shorter path"
         );
         root.problem("socket", &socket.origin, message);
     }
@@ -290,5 +291,47 @@ fn within<T: Setting + PartialOrd>(least: T, most: T) -> impl Fn(&T) -> Result<(
             return Err(format!("{} is too much; write {} or less", value.show(), most.show()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::{Node, Origin, Table, Value};
+
+    /// `lists` is `disabled/enabled`, each a list with commas.
+    #[track_caller]
+    fn check(lists: &str, chosen: &[&str], problem: Option<&str>) {
+        let (disabled, enabled) = lists.split_once('/').unwrap();
+        let node = |text: &str| Node {
+            value: Value::Untyped(text.to_owned()),
+            origin: Origin::Flag("test"),
+        };
+        let table = Table::from([
+            ("disabled".to_owned(), node(disabled)),
+            ("enabled".to_owned(), node(enabled)),
+        ]);
+        let findings = RefCell::new(Findings::default());
+        let mut section = Section::root(table, &findings);
+        let rows = [("cpu", true), ("disk", true), ("wifi", false)];
+        assert_eq!(choose(&mut section, &rows), chosen, "{lists}");
+        let problems = findings.into_inner().problems;
+        assert_eq!(problems.first().map(ToString::to_string).as_deref(), problem, "{lists}");
+    }
+
+    #[test]
+    fn collectors_are_chosen() {
+        check("/", &["cpu", "disk"], None);
+        check("cpu/wifi", &["disk", "wifi"], None);
+        check(
+            "/wify",
+            &["cpu", "disk"],
+            Some("flag test: enabled: \"wify\": unknown collector; did you mean \"wifi\"?"),
+        );
+        check(
+            "cpu/cpu",
+            &["disk"],
+            Some("flag test: enabled: \"cpu\" is disabled as well; remove it from one of the two"),
+        );
     }
 }

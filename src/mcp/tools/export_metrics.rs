@@ -1,5 +1,7 @@
 //! `export_metrics`: stored samples as text.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,6 @@ use crate::{
         answer::Answer,
         convert::to_wire,
         error::ToolError,
-        near,
         range::{Range, Time},
         translate,
     },
@@ -18,6 +19,9 @@ use crate::{
 };
 
 use super::{Context, Effect, Tool, names};
+
+/// How far before the end an export begins where nothing is said.
+const RANGE_DEFAULT: Duration = Duration::from_hours(1);
 
 pub(super) struct ExportMetrics;
 
@@ -58,7 +62,7 @@ pub(super) struct Input {
     /// Default all
     #[serde(default)]
     metric_names: Vec<String>,
-    /// RFC 3339, Unix seconds or "-1h" (the default)
+    /// RFC 3339, Unix seconds or "-1h"; default an hour before the end
     start_time: Option<Time>,
     /// Default now
     end_time: Option<Time>,
@@ -84,7 +88,8 @@ impl Tool for ExportMetrics {
 
     async fn call(context: &Context, input: Input) -> Result<Answer<Output>, ToolError> {
         let now = context.clock.now();
-        let range = Range::read(input.start_time.as_ref(), input.end_time.as_ref(), now)?;
+        let mut range = Range::read(input.start_time.as_ref(), input.end_time.as_ref(), now)?;
+        range.start = range.start.or(range.end.map(|end| end.minus(RANGE_DEFAULT)));
         for (i, name) in input.metric_names.iter().enumerate() {
             translate::check_metric_name(&format!("metric_names[{i}]"), name)?;
         }
@@ -124,9 +129,7 @@ async fn check_known(context: &Context, wanted: &[String]) -> Result<(), ToolErr
     let Some((i, name)) = wanted.iter().enumerate().find(is_unknown) else {
         return Ok(());
     };
-    let near = near::hint(name, known.iter().map(String::as_str));
-    let problem = format!("no metric is named {name:?}{near}");
-    Err(ToolError::argument(format!("metric_names[{i}]"), problem))
+    Err(names::unknown(&format!("metric_names[{i}]"), name, &known))
 }
 
 /// The command line that exports the same, whole.

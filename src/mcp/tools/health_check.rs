@@ -4,11 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::ClientError,
+    client::{ClientError, Connection},
+    limits,
     mcp::{
         answer::Answer,
         convert::{seconds, time},
         error::ToolError,
+        near,
     },
     wire::v1,
 };
@@ -64,8 +66,11 @@ impl Tool for HealthCheck {
     async fn call(context: &Context, input: Input) -> Result<Answer<Output>, ToolError> {
         let request =
             v1::CheckTargetRequest { target: input.target.clone(), endpoints: input.endpoints };
-        let mut targets = context.connection.targets();
-        let response = targets.check_target(request).await.map_err(ClientError::from)?.into_inner();
+        let checked = context.connection.targets().check_target(request).await;
+        let response = match checked.map_err(ClientError::from) {
+            Ok(response) => response.into_inner(),
+            Err(error) => return Err(explain(&context.connection, &input.target, error).await),
+        };
         let check_time = response.check_time.ok_or(ToolError::Incomplete("check_time"))?;
         let mut health_checks: Vec<CheckView> =
             response.health_checks.into_iter().map(check).collect();
@@ -81,6 +86,27 @@ impl Tool for HealthCheck {
         let advice = "check a target by its name, or run `balefire targets list`";
         Ok(Answer::of(output, &["health_checks"], advice.to_owned()))
     }
+}
+
+/// Adds the names that are near, where the daemon knows no target of this name.
+async fn explain(connection: &Connection, target: &str, error: ClientError) -> ToolError {
+    let request = v1::ListTargetsRequest {
+        page_size: i32::try_from(limits::PAGE_SIZE_MAX).unwrap_or(i32::MAX),
+        page_token: String::new(),
+    };
+    let Ok(page) = connection.targets().list_targets(request).await else {
+        return error.into();
+    };
+    let targets = page.into_inner().targets;
+    let names = targets.iter().map(|target| target.name.as_str()).chain(["all", "system"]);
+    if names.clone().any(|name| name == target) {
+        return error.into();
+    }
+    let near = near::hint(target, names);
+    let problem = format!(
+        "no target is named {target:?}{near}; \"all\" checks every one, system_overview lists them"
+    );
+    ToolError::argument("target", problem)
 }
 
 fn check(wire: v1::HealthCheck) -> CheckView {

@@ -118,16 +118,18 @@ impl Tool for ManageAlerts {
 
     async fn call(context: &Context, input: Input) -> Result<Answer<Output>, ToolError> {
         let connection = &context.connection;
+        let mut left_out = Vec::new();
         let output = match input.action {
-            Action::List => list(connection, input.limit).await?,
-            Action::History => history(connection, &input).await?,
+            Action::List => list(connection, input.limit, &mut left_out).await?,
+            Action::History => history(connection, &input, &mut left_out).await?,
             Action::Silence => return Err(no_silences()),
             Action::Enable | Action::Disable => set_enabled(connection, &input).await?,
             Action::Delete => delete(connection, &input).await?,
             Action::Acknowledge => acknowledge(connection, &input).await?,
         };
         let advice = "set limit, or run `balefire rules list` or `balefire alerts history`";
-        let answer = Answer::of(output, &["alerts", "history"], advice.to_owned());
+        let mut answer = Answer::of(output, &["alerts", "history"], advice.to_owned());
+        answer.left_out = left_out;
         Ok(answer.larger_if(input.limit.is_some()))
     }
 }
@@ -138,7 +140,11 @@ fn no_silences() -> ToolError {
     ToolError::argument("action", problem)
 }
 
-async fn list(connection: &Connection, limit: Option<usize>) -> Result<Output, ToolError> {
+async fn list(
+    connection: &Connection,
+    limit: Option<usize>,
+    left_out: &mut Vec<String>,
+) -> Result<Output, ToolError> {
     let rules = rules(connection).await?;
     let total_count = rules.len();
     let mut active = active(connection).await?;
@@ -151,7 +157,10 @@ async fn list(connection: &Connection, limit: Option<usize>) -> Result<Output, T
         .collect();
     // What fires is what is kept where not all fits.
     alerts.sort_by_key(|rule| (rule.active.is_empty(), !rule.enabled));
-    alerts.truncate(limit.unwrap_or(usize::MAX));
+    if let Some(limit) = limit.filter(|limit| *limit < total_count) {
+        alerts.truncate(limit);
+        left_out.push(format!("alerts: {limit} of {total_count} shown"));
+    }
     Ok(Output { alerts: Some(alerts), total_count: Some(total_count), ..Output::default() })
 }
 
@@ -187,7 +196,11 @@ fn active_view(alert: v1::Alert) -> ActiveView {
     }
 }
 
-async fn history(connection: &Connection, input: &Input) -> Result<Output, ToolError> {
+async fn history(
+    connection: &Connection,
+    input: &Input,
+    left_out: &mut Vec<String>,
+) -> Result<Output, ToolError> {
     if let Some(id) = &input.alert_id {
         check_rule(connection, id).await?;
     }
@@ -199,6 +212,9 @@ async fn history(connection: &Connection, input: &Input) -> Result<Output, ToolE
     };
     let mut alerts = connection.alerts();
     let page = alerts.list_alert_history(request).await.map_err(ClientError::from)?.into_inner();
+    if !page.next_page_token.is_empty() {
+        left_out.push(format!("history: there is more than the newest {limit}"));
+    }
     let history: Vec<TransitionView> = page.transitions.into_iter().map(transition_view).collect();
     Ok(Output { total_count: Some(history.len()), history: Some(history), ..Output::default() })
 }

@@ -5,6 +5,7 @@
 
 mod collect_metrics;
 mod create_alert;
+mod evaluation;
 mod export_metrics;
 mod get_server_status;
 mod health_check;
@@ -125,13 +126,27 @@ async fn call<T: Tool>(context: &Context, arguments: JsonObject) -> Result<Value
 fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         let path = error.path().to_string();
-        let mut problem = error.into_inner().to_string();
-        if problem.starts_with("invalid type") && problem.ends_with("expected a string") {
-            problem.push_str(": put it in quotes");
-        }
         let field = if path == "." { "arguments".to_owned() } else { path };
-        ToolError::argument(field, problem)
+        ToolError::argument(field, plain(&error.into_inner().to_string()))
     })
+}
+
+/// What is wrong with an argument, in JSON's words instead of Rust's.
+fn plain(problem: &str) -> String {
+    let Some((found, expected)) = problem.rsplit_once("expected ") else {
+        return problem.to_owned();
+    };
+    let found = found.replace("type: sequence", "type: list").replace("type: map", "type: object");
+    let expected = match expected {
+        "f64" => "a number",
+        "usize" => "a whole number that is not negative",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "a string" if found.starts_with("invalid type") => "a string: put it in quotes",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    };
+    format!("{found}expected {expected}")
 }
 
 #[cfg(test)]
@@ -233,6 +248,13 @@ mod tests {
             text,
             "metrics[0].tags.host: invalid type: integer `5`, expected a string: put it in quotes"
         );
+        let text =
+            refusal::<collect_metrics::CollectMetrics>(json!({"source": "custom", "metrics": [7]}));
+        assert_eq!(text, "metrics[0]: invalid type: integer `7`, expected an object");
+        let text = refusal::<query_metrics::QueryMetrics>(json!({"limit": -1}));
+        assert!(text.ends_with("expected a whole number that is not negative"), "{text}");
+        let text = refusal::<query_metrics::QueryMetrics>(json!({"tags": []}));
+        assert_eq!(text, "tags: invalid type: list, expected an object");
         let text = refusal::<manage_alerts::ManageAlerts>(json!({"action": "mute"}));
         assert!(text.starts_with("action: unknown variant `mute`, expected one of"), "{text}");
         let text = refusal::<create_alert::CreateAlert>(json!({"name": "x"}));

@@ -3,6 +3,7 @@
 use crate::{
     client::{ClientError, Connection},
     limits,
+    mcp::{error::ToolError, near},
     model::METRIC_NAME,
     wire::v1,
 };
@@ -29,6 +30,13 @@ pub(super) async fn of_metrics(connection: &Connection) -> Result<Vec<String>, C
         }
     }
     Ok(names)
+}
+
+/// Says that no metric has the name that the argument `field` gives, and which are near.
+pub(super) fn unknown(field: &str, name: &str, known: &[String]) -> ToolError {
+    let near = near::hint(name, known.iter().map(String::as_str));
+    let all = r#"query_metrics with expr count by (__name__) ({__name__!=""}) lists all names"#;
+    ToolError::argument(field, format!("no metric is named {name:?}{near}; {all}"))
 }
 
 /// A text as one word of a shell.

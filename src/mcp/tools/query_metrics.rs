@@ -6,21 +6,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::ClientError,
+    client::Connection,
     limits,
     mcp::{
         answer::Answer,
-        convert::{Number, duration_to_wire, to_wire},
         error::ToolError,
-        near,
         range::{self, Range, Time},
         translate::{self, Aggregation, Question},
     },
     time::{Timestamp, format_duration},
-    wire::v1,
 };
 
-use super::{Context, Effect, Tool, names};
+use super::{
+    Context, Effect, Tool,
+    evaluation::{Found, Series, Steps, When, evaluate},
+    names,
+};
 
 pub(super) struct QueryMetrics;
 
@@ -47,26 +48,6 @@ pub(super) struct Input {
     step: Option<String>,
     /// Series at most; allows a longer answer
     limit: Option<usize>,
-}
-
-// One series: `value` of an instant, or `samples` of a range.
-#[derive(Debug, PartialEq, Serialize, JsonSchema)]
-struct Series {
-    labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Number>")]
-    value: Option<Value>,
-    /// [Unix seconds, value]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    samples: Option<Vec<(f64, Number)>>,
-}
-
-/// What an expression has at an instant.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-enum Value {
-    Number(Number),
-    Text(String),
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -97,48 +78,26 @@ impl Tool for QueryMetrics {
     type Output = Output;
 
     async fn call(context: &Context, input: Input) -> Result<Answer<Output>, ToolError> {
-        let when = When::read(&input, context.clock.now())?;
+        let when = when(&input, context.clock.now())?;
         let subject = Subject::read(&input, when.step())?;
-        let (promql, found) = subject.evaluate(context, &when).await?;
+        let (promql, found) = subject.evaluate(&context.connection, &when).await?;
         Ok(answer(input, &when, promql, found))
     }
 }
 
 /// The instant or the range that is asked about.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum When {
-    At(Timestamp),
-    Over { start: Timestamp, end: Timestamp, step: Duration },
-}
-
-impl When {
-    fn read(input: &Input, now: Timestamp) -> Result<Self, ToolError> {
-        let range = Range::read(input.start_time.as_ref(), input.end_time.as_ref(), now)?;
-        let end = range.end.unwrap_or(now);
-        let Some(start) = range.start else {
-            if input.step.is_some() {
-                let problem = "needs a range: give start_time too, such as \"-1h\"";
-                return Err(ToolError::argument("step", problem));
-            }
-            return Ok(Self::At(end));
-        };
-        let step = range::step(input.step.as_deref(), end.since(start))?;
-        Ok(Self::Over { start, end, step })
-    }
-
-    fn step(&self) -> Option<Duration> {
-        match self {
-            Self::At(_) => None,
-            Self::Over { step, .. } => Some(*step),
+fn when(input: &Input, now: Timestamp) -> Result<When, ToolError> {
+    let range = Range::read(input.start_time.as_ref(), input.end_time.as_ref(), now)?;
+    let end = range.end.unwrap_or(now);
+    let Some(start) = range.start else {
+        if input.step.is_some() {
+            let problem = "needs a range: give start_time too, such as \"-1h\"";
+            return Err(ToolError::argument("step", problem));
         }
-    }
-
-    fn end(&self) -> Timestamp {
-        match self {
-            Self::At(at) => *at,
-            Self::Over { end, .. } => *end,
-        }
-    }
+        return Ok(When::At(end));
+    };
+    let step = range::step(input.step.as_deref(), end.since(start))?;
+    Ok(When::Over(Steps { start, end, step }))
 }
 
 /// What is asked for.
@@ -175,24 +134,28 @@ impl Subject {
     }
 
     /// The PromQL, and what it comes to.
-    async fn evaluate(self, context: &Context, when: &When) -> Result<(String, Found), ToolError> {
+    async fn evaluate(
+        self,
+        connection: &Connection,
+        when: &When,
+    ) -> Result<(String, Found), ToolError> {
         let question = match self {
             Self::Expr(expr) => {
-                let found = evaluate(context, &expr, when, "expr").await?;
+                let found = evaluate(connection, &expr, when, "expr").await?;
                 return Ok((expr, found));
             }
             Self::Metric(question) => question,
         };
         let promql = translate::to_promql(&question)?;
-        let found = evaluate(context, &promql, when, "metric_name").await?;
+        let found = evaluate(connection, &promql, when, "metric_name").await?;
         if !found.series.is_empty() {
             return Ok((promql, found));
         }
-        match known(context, &question).await? {
+        match known(connection, &question).await? {
             Known::Series => Ok((promql, found)),
             Known::Histogram => {
                 let promql = translate::to_promql(&Question { is_histogram: true, ..question })?;
-                let found = evaluate(context, &promql, when, "metric_name").await?;
+                let found = evaluate(connection, &promql, when, "metric_name").await?;
                 Ok((promql, found))
             }
         }
@@ -222,8 +185,8 @@ enum Known {
     Histogram,
 }
 
-async fn known(context: &Context, question: &Question) -> Result<Known, ToolError> {
-    let names = names::of_metrics(&context.connection).await?;
+async fn known(connection: &Connection, question: &Question) -> Result<Known, ToolError> {
+    let names = names::of_metrics(connection).await?;
     let wanted = question.metric_name.as_str();
     if names.iter().any(|name| name == wanted) {
         return Ok(Known::Series);
@@ -238,100 +201,7 @@ async fn known(context: &Context, question: &Question) -> Result<Known, ToolErro
         );
         return Err(ToolError::argument("metric_name", problem));
     }
-    let near = near::hint(wanted, names.iter().map(String::as_str));
-    let problem = format!("no metric is named {wanted:?}{near}");
-    Err(ToolError::argument("metric_name", problem))
-}
-
-/// What the daemon found.
-#[derive(Debug, Default)]
-struct Found {
-    series: Vec<Series>,
-    warnings: Vec<String>,
-}
-
-/// Evaluates; a refused expression is reported under the argument that it came from.
-async fn evaluate(
-    context: &Context,
-    promql: &str,
-    when: &When,
-    field: &str,
-) -> Result<Found, ToolError> {
-    let found = match *when {
-        When::At(at) => instant(context, promql, at).await,
-        When::Over { .. } => over(context, promql, when).await,
-    };
-    found.map_err(|error| match error {
-        ClientError::Refused { .. } => ToolError::argument(field, error.to_string()),
-        error => error.into(),
-    })
-}
-
-async fn instant(context: &Context, promql: &str, at: Timestamp) -> Result<Found, ClientError> {
-    let request =
-        v1::QueryRequest { expr: promql.to_owned(), time: Some(to_wire(at)), timeout: None };
-    let response = context.connection.metrics().query(request).await?.into_inner();
-    let warnings = [response.warnings, response.infos].concat();
-    let series = response.result.map(from_result).unwrap_or_default();
-    Ok(Found { series, warnings })
-}
-
-async fn over(context: &Context, promql: &str, when: &When) -> Result<Found, ClientError> {
-    let When::Over { start, end, step } = *when else { return Ok(Found::default()) };
-    let request = v1::QueryRangeRequest {
-        expr: promql.to_owned(),
-        start: Some(to_wire(start)),
-        end: Some(to_wire(end)),
-        step: Some(duration_to_wire(step)),
-        timeout: None,
-    };
-    let response = context.connection.metrics().query_range(request).await?.into_inner();
-    let warnings = [response.warnings, response.infos].concat();
-    let series = response.matrix.map(from_matrix).unwrap_or_default();
-    Ok(Found { series, warnings })
-}
-
-fn from_result(result: v1::query_response::Result) -> Vec<Series> {
-    use v1::query_response::Result;
-    match result {
-        Result::Scalar(sample) => vec![Series::of(BTreeMap::new(), Value::number(sample))],
-        Result::String(text) => vec![Series::of(BTreeMap::new(), Value::Text(text.value))],
-        Result::Vector(vector) => vector
-            .entries
-            .into_iter()
-            .filter_map(|entry| {
-                Some(Series::of(entry.labels.into_iter().collect(), Value::number(entry.sample?)))
-            })
-            .collect(),
-        Result::Matrix(matrix) => from_matrix(matrix),
-    }
-}
-
-fn from_matrix(matrix: v1::Matrix) -> Vec<Series> {
-    let pair = |sample: v1::Sample| {
-        (Timestamp::from_millis(sample.timestamp_ms).as_secs_f64(), Number(sample.value))
-    };
-    matrix
-        .series
-        .into_iter()
-        .map(|series| Series {
-            labels: series.labels.into_iter().collect(),
-            value: None,
-            samples: Some(series.samples.into_iter().map(pair).collect()),
-        })
-        .collect()
-}
-
-impl Value {
-    fn number(sample: v1::Sample) -> Self {
-        Self::Number(Number(sample.value))
-    }
-}
-
-impl Series {
-    fn of(labels: BTreeMap<String, String>, value: Value) -> Self {
-        Self { labels, value: Some(value), samples: None }
-    }
+    Err(names::unknown("metric_name", wanted, &names))
 }
 
 fn answer(input: Input, when: &When, promql: String, found: Found) -> Answer<Output> {
@@ -350,7 +220,8 @@ fn answer(input: Input, when: &When, promql: String, found: Found) -> Answer<Out
         warnings: found.warnings,
         cut: None,
     };
-    let mut answer = Answer::of(output, &["results"], advice).larger_if(input.limit.is_some());
+    let mut answer =
+        Answer::of(output, &["results", "warnings"], advice).larger_if(input.limit.is_some());
     answer.left_out = left_out;
     answer
 }
@@ -381,7 +252,7 @@ fn advice(promql: &str, when: &When, limit: Option<usize>) -> String {
     let ask = if limit.is_some() { "narrow it by tags" } else { "narrow it by tags, set limit" };
     let range = match when {
         When::At(at) => format!("--time {at}"),
-        When::Over { start, end, step } => {
+        When::Over(Steps { start, end, step }) => {
             format!("--start {start} --end {end} --step {}", format_duration(*step))
         }
     };
@@ -393,6 +264,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::mcp::convert::Number;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -403,7 +275,7 @@ mod tests {
     #[track_caller]
     fn check_refused(arguments: serde_json::Value, expected: &str) {
         let input = input(arguments);
-        let refused = When::read(&input, NOW).and_then(|when| Subject::read(&input, when.step()));
+        let refused = when(&input, NOW).and_then(|when| Subject::read(&input, when.step()));
         let text = refused.unwrap_err().to_string();
         assert!(text.starts_with(expected), "{text}");
     }
@@ -421,7 +293,7 @@ mod tests {
 
     #[test]
     fn without_a_start_it_is_about_an_instant() {
-        let at = |arguments| When::read(&input(arguments), NOW).unwrap();
+        let at = |arguments| when(&input(arguments), NOW).unwrap();
         assert_eq!(at(json!({"metric_name": "up"})), When::At(NOW));
         let hour = at(json!({"metric_name": "up", "start_time": "-1h"}));
         assert_eq!(hour.step(), Some(Duration::from_mins(1)));

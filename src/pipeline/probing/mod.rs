@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     limits,
-    model::{Batch, Event as Told, ProbeRecord, Target, TargetState},
+    model::{Batch, Event as Told, ProbeRecord, Target, TargetState, TargetStatus},
     probe::Prober,
     store::{Change, Store},
     supervise::{Supervisor, TaskContext},
@@ -95,7 +95,7 @@ impl Handle {
             let status =
                 targets::recalled(self.store.target_state(name), self.store.last_probe(name));
             // A target that is not probed has no state, whatever it had when it was.
-            if status.last_probe.is_some() { status } else { Default::default() }
+            if status.last_probe.is_some() { status } else { TargetStatus::default() }
         };
         let (changes, gone) = self.targets.replace(targets, recall);
         // A full queue is only slower: the loop looks at the book again with its next event.

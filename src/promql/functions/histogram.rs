@@ -53,8 +53,7 @@ pub(super) fn quantile(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     if mended {
         call.evaluator.inform(
             "input to histogram_quantile needed to be fixed for monotonicity (see \
-             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
-                .into(),
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
         );
     }
     Ok(Evaluated::Vector(out))
@@ -66,7 +65,7 @@ fn histograms(call: &mut Call<'_, '_>, columns: Vec<Column>) -> BTreeMap<Labels,
     for column in columns {
         let bound = column.labels.get(BOUND).unwrap_or_default();
         let Some(bound) = read_bound(bound) else {
-            call.evaluator.warn(format!(
+            call.evaluator.warn(&format!(
                 "bucket label {BOUND:?} is missing or has a malformed value of {bound:?} for {}",
                 column.labels
             ));

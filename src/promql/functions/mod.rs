@@ -75,8 +75,12 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn values(&self) -> Vec<f64> {
-        self.samples.iter().map(|sample| sample.value).collect()
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.samples.iter().map(|sample| sample.value)
+    }
+
+    fn to_vec(&self) -> Vec<f64> {
+        self.values().collect()
     }
 }
 
@@ -156,18 +160,21 @@ impl Function {
         Self { name, help, parameters, required, repeats: false, returns, body }
     }
 
-    /// For functions that make sense on counters only.
-    const fn counter(
-        name: &'static str,
-        help: &'static str,
-        apply: fn(&Window<'_>) -> Option<f64>,
-    ) -> Self {
-        let body = Body::Window(WindowBody { apply, keeps_name: false, wants_counter: true });
-        Self { body, ..Self::window(name, help, &[M], apply) }
+    /// For range functions that make sense on counters only.
+    const fn of_counters(self) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { wants_counter: true, ..body }),
+            body => body,
+        };
+        Self { body, ..self }
     }
 
-    const fn naming(self, apply: fn(&Window<'_>) -> Option<f64>) -> Self {
-        let body = Body::Window(WindowBody { apply, keeps_name: true, wants_counter: false });
+    /// For range functions whose result is still the same metric.
+    const fn keeping_name(self) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { keeps_name: true, ..body }),
+            body => body,
+        };
         Self { body, ..self }
     }
 
@@ -227,7 +234,7 @@ pub static FUNCTIONS: &[Function] = &[
     ),
     Function::whole("hour", "0 to 23, UTC", (&[V], 0), date::hour),
     Function::window("idelta", "difference of the last two samples", &[M], counters::idelta),
-    Function::counter("increase", "increase of a counter over the window", counters::increase),
+    Function::window("increase", "increase of a counter", &[M], counters::increase).of_counters(),
     Function::window("irate", "rate between the last two samples", &[M], counters::irate),
     Function::whole("label_join", "labels joined into one", (&[V, T, T, T], 3), labels::join)
         .repeating(),
@@ -238,7 +245,7 @@ pub static FUNCTIONS: &[Function] = &[
         labels::replace,
     ),
     Function::window("last_over_time", "newest sample of the window", &[M], over_time::last)
-        .naming(over_time::last),
+        .keeping_name(),
     Function::map("ln", "natural logarithm", f64::ln),
     Function::map("log10", "decimal logarithm", f64::log10),
     Function::map("log2", "binary logarithm", f64::log2),
@@ -266,7 +273,8 @@ pub static FUNCTIONS: &[Function] = &[
         over_time::quantile,
     ),
     Function::map("rad", "degrees to radians", f64::to_radians),
-    Function::counter("rate", "increase of a counter per second", counters::rate),
+    Function::window("rate", "increase of a counter per second", &[M], counters::rate)
+        .of_counters(),
     Function::window("resets", "how often a counter was reset", &[M], over_time::resets),
     Function::map_with("round", "rounded to a multiple", (&[V, S], 1), math::round),
     Function::whole("scalar", "the value of the only series", (&[V], 1), vectors::scalar)
@@ -354,18 +362,20 @@ fn slide(
     call.evaluator.check_slots(windows.series.len(), grid)?;
     let mut columns = Vec::with_capacity(windows.series.len());
     for series in &windows.series {
-        call.evaluator.check_cancelled()?;
         let mut cursor = Cursor::default();
         let slot = |(step, end): (usize, &i64)| {
+            // A window may be long enough that one series takes seconds.
+            call.evaluator.check_cancelled()?;
             let (start, end) = (end.saturating_sub(windows.range), *end);
             let samples = cursor.window(&series.samples, start, end);
             if samples.is_empty() {
-                return absent();
+                return Ok(absent());
             }
             let (now, parameter) = (grid.time(step), parameter(step));
-            (body.apply)(&Window { samples, start, end, now, parameter }).unwrap_or_else(absent)
+            let window = Window { samples, start, end, now, parameter };
+            Ok((body.apply)(&window).unwrap_or_else(absent))
         };
-        let values = windows.ends.iter().enumerate().map(slot).collect();
+        let values = windows.ends.iter().enumerate().map(slot).collect::<Result<_>>()?;
         let mut column = Column { labels: series.labels.clone(), values };
         if !body.keeps_name {
             column.drop_name();
@@ -381,7 +391,7 @@ fn inform_about_gauges(call: &mut Call<'_, '_>, function: &str, windows: &Window
     for series in &windows.series {
         let metric = series.labels.metric();
         if !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
-            call.evaluator.inform(format!(
+            call.evaluator.inform(&format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
                  {metric:?} in {function}()"
             ));

@@ -7,19 +7,19 @@ use super::{super::aggregate::warn_about_quantiles, Call, Evaluated, Result, Win
 use crate::promql::numbers;
 
 pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::mean(&window.values()))
+    Some(numbers::mean(&window.to_vec()))
 }
 
 pub(super) fn min(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::least(&window.values()))
+    Some(numbers::least(window.values()))
 }
 
 pub(super) fn max(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::greatest(&window.values()))
+    Some(numbers::greatest(window.values()))
 }
 
 pub(super) fn sum(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::sum(window.samples.iter().map(|sample| sample.value)))
+    Some(numbers::sum(window.values()))
 }
 
 pub(super) fn count(window: &Window<'_>) -> Option<f64> {
@@ -35,11 +35,11 @@ pub(super) fn present(_: &Window<'_>) -> Option<f64> {
 }
 
 pub(super) fn stddev(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::variance(&window.values()).sqrt())
+    Some(numbers::variance(&window.to_vec()).sqrt())
 }
 
 pub(super) fn stdvar(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::variance(&window.values()))
+    Some(numbers::variance(&window.to_vec()))
 }
 
 /// The parameter comes first, unlike in the other functions of this family.
@@ -47,7 +47,7 @@ pub(super) fn quantile(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let phi = call.scalar(0)?;
     let windows = call.windows(1)?;
     warn_about_quantiles(call.evaluator, &phi);
-    let apply = |window: &Window<'_>| Some(numbers::quantile(window.parameter, &window.values()));
+    let apply = |window: &Window<'_>| Some(numbers::quantile(window.parameter, &window.to_vec()));
     let body = WindowBody { apply, keeps_name: false, wants_counter: false };
     Ok(Evaluated::Vector(super::slide(call, &windows, body, |step| phi[step])?))
 }

@@ -9,6 +9,8 @@ use std::{
 
 use super::{Database, Engine, EngineError, Entries, Visit};
 
+type Trees = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
 /// Databases that live in memory between two flushes.
 #[derive(Debug)]
 pub(in crate::store) struct MemoryEngine;
@@ -16,7 +18,7 @@ pub(in crate::store) struct MemoryEngine;
 #[derive(Debug)]
 struct MemoryDatabase {
     file: PathBuf,
-    trees: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
+    trees: Trees,
 }
 
 impl Engine for MemoryEngine {
@@ -74,8 +76,8 @@ impl Database for MemoryDatabase {
     }
 }
 
-fn decode(mut bytes: &[u8]) -> Option<BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>> {
-    let mut trees: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>> = BTreeMap::new();
+fn decode(mut bytes: &[u8]) -> Option<Trees> {
+    let mut trees = Trees::new();
     let next = |bytes: &mut &[u8]| -> Option<Vec<u8>> {
         let (len, rest) = bytes.split_first_chunk::<8>()?;
         let (part, rest) =

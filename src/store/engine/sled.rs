@@ -6,6 +6,8 @@
 //! - written leaves stay in memory until the database is reopened: callers write, drop and reopen;
 //! - each open runs the program `sync` twice: nothing on the start path or in a commit opens one;
 //! - after an error dropping the handle may hang: it is forgotten, and opened anew at need;
+//! - damage in the tree that maps names to trees makes an open panic, and then wait for itself for
+//!   ever: there is only the default tree, and our trees are prefixes of its keys;
 //! - `drop_tree` and deletes are not offered, and there is one writer;
 //! - leaves stay small: [`FANOUT`] entries of a few KiB at most.
 
@@ -95,9 +97,14 @@ impl Engine for SledEngine {
     }
 }
 
+/// A key with its tree's name and `end` in front: 0, or 1 for what comes after the whole tree.
+fn prefixed(tree: &str, end: u8, key: &[u8]) -> Vec<u8> {
+    [tree.as_bytes(), &[end], key].concat()
+}
+
 impl Database for SledDatabase {
     fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.db.call(|db| Ok(db.open_tree(tree)?.get(key)?.map(|value| value.to_vec())))
+        self.db.call(|db| Ok(db.get(prefixed(tree, 0, key))?.map(|value| value.to_vec())))
     }
 
     fn range(
@@ -107,11 +114,11 @@ impl Database for SledDatabase {
         to: Option<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<(), EngineError> {
+        let end = to.map_or_else(|| prefixed(tree, 1, &[]), |to| prefixed(tree, 0, to));
         self.db.call(|db| {
-            let tree = db.open_tree(tree)?;
-            for entry in tree.range(from.to_vec()..) {
+            for entry in db.range(prefixed(tree, 0, from)..end) {
                 let (key, value) = entry?;
-                if to.is_some_and(|to| key.as_ref() >= to) || !visit(&key, &value) {
+                if !visit(&key[tree.len() + 1..], &value) {
                     break;
                 }
             }
@@ -123,9 +130,9 @@ impl Database for SledDatabase {
         self.db.call(|db| {
             let mut batch = sled::Batch::default();
             for (key, value) in entries {
-                batch.insert(key, value);
+                batch.insert(prefixed(tree, 0, &key), value);
             }
-            db.open_tree(tree)?.apply_batch(batch)
+            db.apply_batch(batch)
         })
     }
 

@@ -390,7 +390,7 @@ impl LabelsRecord {
         let pairs: Vec<(&str, &str)> =
             self.text.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
         let sorted = pairs.windows(2).all(|two| two[0].0 < two[1].0);
-        if sorted && self.text.len() % 2 == 0 {
+        if sorted && self.text.len().is_multiple_of(2) {
             Ok(Labels::from_sorted(&pairs))
         } else {
             Err(BadRecord("label set"))

@@ -4,7 +4,7 @@ mod collect;
 mod control;
 mod pipeline;
 mod probe;
-pub mod store;
+mod store;
 mod supervise;
 mod web;
 
@@ -12,5 +12,6 @@ pub use collect::CollectEvents;
 pub use control::ControlEvents;
 pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents, UpkeepEvents};
 pub use probe::ProbeEvents;
+pub use store::StoreEvents;
 pub use supervise::SuperviseEvents;
 pub use web::WebEvents;

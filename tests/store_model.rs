@@ -1,0 +1,310 @@
+//! Generated operations against a plain model: whatever happens, what was acknowledged is there, and
+//! nothing else is.
+//!
+//! A crash is the directory as it is at that moment, copied, with a torn record behind the log; the
+//! store it was copied from is thrown away. Engine and log fail on purpose now and then.
+
+#![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
+
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
+
+use balefire::{
+    model::{AuditRecord, Batch, Labels, PageRequest, Sample, SeriesSample},
+    promql::{Queryable as _, Selection},
+    store::{
+        Change, Options, Store, StoreError,
+        testing::{self, Breakage},
+    },
+    time::{Clock, Timestamp},
+};
+use proptest::prelude::*;
+
+const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+const BEGINNING: Timestamp = Timestamp::from_millis(i64::MIN);
+const END: Timestamp = Timestamp::from_millis(i64::MAX);
+const DAY: Duration = Duration::from_hours(24);
+/// The length of a partition, and how late a sample may be.
+const RANGE: Duration = Duration::from_hours(2);
+
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Samples of series by number, at seconds before now, and how many audit entries with them.
+    Append {
+        samples: Vec<(u8, u16)>,
+        audit: u8,
+    },
+    /// The same batch again.
+    Repeat,
+    /// Minutes pass.
+    Wait(u16),
+    Seal,
+    CleanUp,
+    Reopen,
+    /// Bytes of an unfinished record behind the log.
+    Crash(u8),
+    /// The n-th writing call of the engine from now fails.
+    BreakEngine(u8),
+    /// The n-th writing call of the log from now fails.
+    BreakLog(u8),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let samples = prop::collection::vec((0_u8..6, 0_u16..20_000), 0..40);
+    prop_oneof![
+        8 => (samples, 0_u8..4).prop_map(|(samples, audit)| Operation::Append { samples, audit }),
+        1 => Just(Operation::Repeat),
+        3 => (1_u16..400).prop_map(Operation::Wait),
+        2 => Just(Operation::Seal),
+        1 => Just(Operation::CleanUp),
+        1 => Just(Operation::Reopen),
+        2 => any::<u8>().prop_map(Operation::Crash),
+        1 => (1_u8..12).prop_map(Operation::BreakEngine),
+        1 => (1_u8..4).prop_map(Operation::BreakLog),
+    ]
+}
+
+/// What has to be there, and what may come in.
+#[derive(Debug)]
+struct Model {
+    series: BTreeMap<Labels, BTreeMap<Timestamp, f64>>,
+    audit: u64,
+    /// Nothing older comes in.
+    floor: Timestamp,
+    /// What is older lies in partitions; a restart goes back to this floor.
+    sealed: Timestamp,
+}
+
+impl Model {
+    /// Takes what may come in; returns how many samples are accepted, repeated, refused.
+    fn append(&mut self, batch: &Batch) -> (u64, u64, u64) {
+        let (mut accepted, mut duplicates, mut rejected) = (0, 0, 0);
+        for SeriesSample { labels, sample } in &batch.samples {
+            let time = sample.timestamp;
+            let series = self.series.entry(labels.clone()).or_default();
+            let newest = series.last_key_value().map(|(newest, _)| *newest);
+            let late = newest.is_some_and(|n| n >= self.sealed && time < n.minus(RANGE));
+            match series.get(&time) {
+                _ if time < self.floor => rejected += 1,
+                Some(value) if value.to_bits() == sample.value.to_bits() => duplicates += 1,
+                Some(_) => rejected += 1,
+                None if late => rejected += 1,
+                None => {
+                    series.insert(time, sample.value);
+                    accepted += 1;
+                }
+            }
+        }
+        self.series.retain(|_, samples| !samples.is_empty());
+        (accepted, duplicates, rejected)
+    }
+
+    /// What sealing would raise the floor to; `None` where nothing is due.
+    fn next_floor(&self, now: Timestamp) -> Option<Timestamp> {
+        let floor = now.minus(RANGE).aligned(RANGE);
+        let due = |time: &Timestamp| *time >= self.sealed && *time < floor;
+        self.series.values().any(|samples| samples.keys().any(due)).then_some(floor)
+    }
+
+    fn clean_up(&mut self, now: Timestamp) {
+        let limit = now.minus(DAY);
+        let gone = |time: Timestamp| time < self.sealed && time.aligned(RANGE).plus(RANGE) <= limit;
+        for samples in self.series.values_mut() {
+            samples.retain(|time, _| !gone(*time));
+        }
+        self.series.retain(|_, samples| !samples.is_empty());
+    }
+
+    fn restart(&mut self) {
+        self.floor = self.sealed;
+    }
+}
+
+struct World {
+    runtime: tokio::runtime::Runtime,
+    dir: tempfile::TempDir,
+    clock: Clock,
+    breakage: Breakage,
+    /// `None` only between two.
+    store: Option<Store>,
+    model: Model,
+    last: Batch,
+    value: f64,
+}
+
+impl World {
+    fn new() -> Self {
+        let model =
+            Model { series: BTreeMap::new(), audit: 0, floor: BEGINNING, sealed: BEGINNING };
+        let mut world = Self {
+            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            dir: temporary(),
+            clock: Clock::manual(START),
+            breakage: Breakage::default(),
+            store: None,
+            model,
+            last: Batch::default(),
+            value: 0.0,
+        };
+        world.open(0);
+        world
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn open(&mut self, torn: u64) {
+        self.breakage.engine.disarm();
+        self.breakage.log.disarm();
+        let options = Options { retention: DAY, ..Options::default() };
+        let (store, recovery) =
+            testing::open(self.dir.path(), options, self.clock.clone(), &self.breakage).unwrap();
+        assert_eq!(recovery.torn_bytes, torn);
+        assert_eq!(recovery.quarantined, Vec::<String>::new());
+        self.store = Some(store);
+        self.model.restart();
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Append { samples, audit } => {
+                self.last = self.batch(samples);
+                self.send(*audit);
+            }
+            Operation::Repeat => self.send(0),
+            Operation::Wait(minutes) => {
+                let now = self.clock.now().plus(Duration::from_mins(1) * u32::from(*minutes));
+                self.clock.set(now);
+            }
+            Operation::Seal => self.seal(),
+            Operation::CleanUp => {
+                self.store().clean_up().unwrap();
+                self.model.clean_up(self.clock.now());
+            }
+            Operation::Reopen => {
+                self.store = None;
+                self.open(0);
+            }
+            Operation::Crash(torn) => self.crash(*torn),
+            Operation::BreakEngine(n) => self.breakage.engine.arm(i64::from(*n)),
+            Operation::BreakLog(n) => self.breakage.log.arm(i64::from(*n)),
+        }
+    }
+
+    fn batch(&mut self, samples: &[(u8, u16)]) -> Batch {
+        let now = self.clock.now();
+        let samples = samples.iter().map(|(series, ago)| {
+            self.value += 1.0;
+            let labels = Labels::of("m", [("n", &series.to_string())]);
+            let time = now.minus(Duration::from_secs(u64::from(*ago)));
+            SeriesSample::new(labels, time, self.value)
+        });
+        Batch { samples: samples.collect(), metadata: Vec::new() }
+    }
+
+    fn send(&mut self, audit: u8) {
+        let changes = (0..audit).map(|_| Change::AddAudit(entry(self.clock.now()))).collect();
+        let sent = self.store().append_and_commit(self.last.clone(), changes);
+        match self.runtime.block_on(sent) {
+            Ok(summary) => {
+                let expected = self.model.append(&self.last);
+                assert_eq!((summary.accepted, summary.duplicates, summary.rejected), expected);
+                self.model.audit += u64::from(audit);
+            }
+            // Nothing of it is there, and the next one may succeed.
+            Err(StoreError::NotDurable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn seal(&mut self) {
+        let next = self.model.next_floor(self.clock.now());
+        let outcome = self.store().seal();
+        self.model.floor = next.unwrap_or(self.model.floor).max(self.model.floor);
+        if outcome.is_ok() && next.is_some() {
+            self.model.sealed = self.model.floor;
+        }
+    }
+
+    fn crash(&mut self, torn: u8) {
+        let copy = temporary();
+        copy_dir(self.dir.path(), copy.path());
+        self.store = None;
+        self.dir = copy;
+        let wal = self.dir.path().join("wal");
+        let segments = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path());
+        let last = segments.max().unwrap();
+        let mut last = fs::OpenOptions::new().append(true).open(last).unwrap();
+        last.write_all(&vec![torn; usize::from(torn)]).unwrap();
+        self.open(u64::from(torn));
+    }
+
+    fn check(&self) {
+        let selection = Selection { matchers: Vec::new(), start: BEGINNING, end: END };
+        let stored = self.store().snapshot().select(&selection).unwrap();
+        let stored: BTreeMap<Labels, BTreeMap<Timestamp, f64>> =
+            stored.into_iter().map(|series| (series.labels, by_time(&series.samples))).collect();
+        assert_eq!(stored, self.model.series);
+        let series = self.store().series(&[], BEGINNING, END).unwrap();
+        assert!(series.iter().eq(self.model.series.keys()));
+        let page = self.store().audit(&PageRequest::largest()).unwrap();
+        let sequences = page.items.iter().map(|entry| entry.sequence);
+        assert!(sequences.eq((1..=self.model.audit).rev()));
+    }
+}
+
+/// Samples by time, where they came in order and once each.
+fn by_time(samples: &[Sample]) -> BTreeMap<Timestamp, f64> {
+    assert!(samples.windows(2).all(|two| two[0].timestamp < two[1].timestamp));
+    samples.iter().map(|sample| (sample.timestamp, sample.value)).collect()
+}
+
+fn entry(time: Timestamp) -> AuditRecord {
+    AuditRecord {
+        time,
+        actor: "uid:0".into(),
+        action: "test".into(),
+        subject: String::new(),
+        before: String::new(),
+        after: String::new(),
+    }
+}
+
+/// In memory where that is to be had: a copy is what survives a crash here, not what fsync reached.
+fn temporary() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(parent).unwrap()
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_store_keeps_what_it_acknowledged(
+        operations in prop::collection::vec(operation(), 1..30),
+    ) {
+        let mut world = World::new();
+        for operation in &operations {
+            world.apply(operation);
+            world.check();
+        }
+    }
+}
