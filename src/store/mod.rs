@@ -83,14 +83,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-<<<<<<< HEAD
-        Self { retention: Duration::from_hours(720), history_retention: Duration::from_hours(2160) }
-=======
         Self {
             retention: Duration::from_hours(30 * 24),
             history_retention: Duration::from_hours(90 * 24),
         }
->>>>>>> store
     }
 }
 
