@@ -315,9 +315,9 @@ fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, door
 
 fn spawn_loops(supervisor: &Supervisor, loops: Loops) {
     let Loops { collecting, probing, evaluating, upkeep } = loops;
-    let spec = task("collecting", Policy::Restart, Phase::Work);
+    let spec = task("collecting", Policy::Restart, Phase::Intake);
     supervisor.spawn(spec, move |context| collecting.clone().run(context));
-    let spec = task(probing::TASK, Policy::Restart, Phase::Work);
+    let spec = task(probing::TASK, Policy::Restart, Phase::Intake);
     supervisor.spawn(spec, move |context| probing.clone().run(context));
     let spec = task("evaluating", Policy::Critical, Phase::Work);
     supervisor.spawn(spec, move |context| evaluating.clone().run(context));

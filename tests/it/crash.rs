@@ -160,7 +160,7 @@ async fn light_beacon(daemon: &Daemon) -> Alert {
     eventually("the beacon fires", || firing_alert(daemon)).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn fifty_crashes_lose_nothing_that_was_acknowledged() {
     let seed = seed();
     println!("BALEFIRE_TEST_SEED={seed}");

@@ -23,7 +23,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn serves_health_metrics_and_queries() {
     let daemon = Daemon::start("");
     let address = daemon.status().await.http_address;
@@ -44,7 +44,7 @@ async fn serves_health_metrics_and_queries() {
     assert!(everything.contains("node_load1{"), "{everything}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn refuses_what_is_wrong_or_not_for_strangers() {
     let daemon = Daemon::start("");
     let address = daemon.status().await.http_address;

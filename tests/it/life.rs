@@ -1,12 +1,12 @@
 //! Starting, stopping, reloading; and what is said when that cannot be.
 
-use std::time::Duration;
+use std::{io::Write, os::unix::net::UnixStream, time::Duration};
 
 use balefire::{limits, wire::v1::ListTargetsRequest};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::fixture::{Daemon, Home, is_listening, text};
+use crate::fixture::{Daemon, Home, eventually, is_listening, text};
 
 const ONE_TARGET: &str = r#"
 [[targets]]
@@ -33,7 +33,7 @@ async fn target_names(daemon: &Daemon) -> Vec<String> {
     targets.into_iter().map(|target| target.name).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn tells_within_two_seconds_what_it_watches_and_where_to_look() {
     let daemon = Daemon::start(ONE_TARGET);
     assert!(daemon.start_time < Duration::from_secs(2), "{:?}", daemon.start_time);
@@ -50,7 +50,7 @@ async fn tells_within_two_seconds_what_it_watches_and_where_to_look() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_one_on_the_same_state_names_the_first() {
     let first = Daemon::start("");
     let second = first.home().run_daemon(&[]);
@@ -74,7 +74,7 @@ fn stops_cleanly_when_told_to() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_signal_ends_it_at_once() {
     let mut daemon = Daemon::start("");
     // A stream that stays open is what a stop has to wait for.
@@ -87,17 +87,34 @@ async fn a_second_signal_ends_it_at_once() {
     drop(held);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hang_up_reads_the_configuration_again() {
-    let mut daemon = Daemon::start(ONE_TARGET);
+    let daemon = Daemon::start(ONE_TARGET);
     daemon.home().configure(TWO_TARGETS);
     daemon.signal(Signal::HUP);
-    daemon.wait_for_notification("READY=1");
-    let names = target_names(&daemon).await;
-    assert!(names.iter().any(|name| name == "foghorn"), "{names:?}");
+    eventually("the new target is known", || async {
+        target_names(&daemon).await.iter().any(|name| name == "foghorn").then_some(())
+    })
+    .await;
 }
 
-#[tokio::test]
+/// It has opened HTTP/2, and never reads an answer, nor that it should go.
+#[test]
+fn a_client_that_does_not_listen_cannot_hold_up_the_stop() {
+    let mut daemon = Daemon::start("");
+    let mut client = UnixStream::connect(daemon.home().path("sock")).expect("the daemon listens");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    client
+        .write_all(preface)
+        .and_then(|()| client.write_all(&empty_settings))
+        .expect("it takes them");
+    daemon.signal(Signal::TERM);
+    let status = daemon.wait_for_end(limits::STOP_DEADLINE);
+    assert!(status.success(), "{status}\n{}", daemon.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_wrong_configuration_changes_nothing() {
     let daemon = Daemon::start(ONE_TARGET);
     daemon.home().configure("[[targets]]\nname = \"foghorn\"\nkind = \"htpp\"\n");
@@ -113,7 +130,7 @@ async fn a_wrong_configuration_changes_nothing() {
 #[test]
 fn says_where_a_configuration_is_wrong() {
     let cases = [
-        ("broken TOML", "[http\nlisten = 1\n", "balefire.toml:1", "["),
+        ("broken TOML", "[http\nlisten = 1\n", "balefire.toml:1", "TOML"),
         ("unknown table", "[colect]\n", "balefire.toml:1", "colect"),
         ("unknown key", "[http]\nlisen = \"127.0.0.1:1\"\n", "balefire.toml:2", "lisen"),
         ("wrong type", "[[targets]]\nname = 7\n", "balefire.toml:2", "name"),

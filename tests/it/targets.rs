@@ -72,7 +72,7 @@ async fn check_now(daemon: &Daemon, name: &str) -> ProbeRecord {
     answer.last_probe.expect("it was probed just now")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn wrong_targets_are_told_apart() {
     let daemon = Daemon::start(WRONG_TARGETS);
     let cases = [

@@ -21,6 +21,7 @@ import urllib.request
 import grpc
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -178,6 +179,13 @@ class Reflection:
 
     def services(self):
         return set(self.database.get_services())
+
+    def speaks(self, version):
+        """Whether the server answers this version of the reflection protocol; both are alike on the wire."""
+        ask = self.channel.stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+                                         ServerReflectionRequest.SerializeToString, ServerReflectionResponse.FromString)
+        answer = next(ask(iter([ServerReflectionRequest(list_services="")]), timeout=PATIENCE))
+        return bool(answer.list_services_response.service)
 
     def call(self, service, method, **fields):
         found = self.pool.FindServiceByName(f"balefire.v1.{service}").methods_by_name[method]
