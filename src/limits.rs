@@ -61,7 +61,7 @@ pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
 /// How long open requests have to end when the listener stops.
-pub const HTTP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Largest configuration file, and largest file with a secret.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -109,7 +109,8 @@ const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
-    assert!(HTTP_DRAIN_TIMEOUT.as_secs() < STOP_DEADLINE.as_secs());
+    // The tasks have three quarters of the deadline, their first phase half of that.
+    assert!(DRAIN_TIMEOUT.as_millis() * 10 < STOP_DEADLINE.as_millis() * 3);
     // systemd's stop timeout in the unit is 10 s.
     assert!(STOP_DEADLINE.as_secs() < 10);
 };

@@ -29,11 +29,9 @@ use super::{
 };
 
 /// How long requests may go on after the stop signal, before their connections are cut.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = limits::DRAIN_TIMEOUT;
 /// Before the next try to accept where the system gave no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-const _: () = assert!(DRAIN.as_millis() * 2 < limits::STOP_DEADLINE.as_millis());
 
 /// Serves `routes` on `socket` until told to stop; returns when every connection is closed.
 pub(super) async fn serve(

@@ -195,7 +195,9 @@ impl Running {
     }
 
     async fn reload(&mut self, request: Option<ReloadRequest>) {
+        systemd::reloading();
         let result = reload::reload(self).await;
+        systemd::ready(&self.status_line());
         match &result {
             Ok(changes) => {
                 info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "));

@@ -14,6 +14,11 @@ pub(super) fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
 
+/// Reading the configuration again; [`ready`] ends it.
+pub(super) fn reloading() {
+    tell(&[NotifyState::Reloading, NotifyState::Status("reloading")]);
+}
+
 /// On the way out.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

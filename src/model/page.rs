@@ -2,6 +2,9 @@
 
 use crate::limits;
 
+/// What the tokens of lists in the order of a key begin with, so that others are told apart.
+const AFTER: &str = "after:";
+
 /// Which piece of a list is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageRequest {
@@ -37,14 +40,23 @@ impl PageRequest {
         &self,
         items: impl IntoIterator<Item = T>,
         key: impl Fn(&T) -> String,
-    ) -> Page<T> {
-        let size = self.size();
+    ) -> Result<Page<T>, InvalidPage> {
+        let after = self.after()?;
         let mut items =
-            items.into_iter().filter(|item| self.token.is_empty() || key(item) > self.token);
-        let page: Vec<T> = items.by_ref().take(size).collect();
-        let more = items.next().is_some();
-        let next = if more { page.last().map(&key).unwrap_or_default() } else { String::new() };
-        Page { items: page, next }
+            items.into_iter().filter(|item| after.is_none_or(|after| key(item).as_str() > after));
+        let page: Vec<T> = items.by_ref().take(self.size()).collect();
+        let last = page.last().filter(|_| items.next().is_some());
+        let next = last.map(|item| format!("{AFTER}{}", key(item))).unwrap_or_default();
+        Ok(Page { items: page, next })
+    }
+
+    /// The key after which the page begins; `None` for the first page.
+    fn after(&self) -> Result<Option<&str>, InvalidPage> {
+        if self.token.is_empty() {
+            return Ok(None);
+        }
+        let invalid = || InvalidPage(self.token.clone());
+        self.token.strip_prefix(AFTER).map(Some).ok_or_else(invalid)
     }
 
     /// How many entries the page holds at most.
@@ -76,7 +88,7 @@ mod tests {
         let mut request = PageRequest { size: 2, token: String::new() };
         let mut seen = Vec::new();
         loop {
-            let page = request.cut(names, |name| (*name).to_owned());
+            let page = request.cut(names, |name| (*name).to_owned()).unwrap();
             seen.extend(page.items);
             if page.next.is_empty() {
                 break;
@@ -84,5 +96,12 @@ mod tests {
             request.token = page.next;
         }
         assert_eq!(seen, names);
+    }
+
+    #[test]
+    fn a_made_up_token_is_refused() {
+        let request = PageRequest { size: 2, token: "b".to_owned() };
+        assert_eq!(request.cut(["a"], |name| (*name).to_owned()), Err(InvalidPage("b".to_owned())));
+        assert_eq!(request.before(), Err(InvalidPage("b".to_owned())));
     }
 }

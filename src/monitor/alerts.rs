@@ -28,7 +28,7 @@ impl AlertView {
 impl Monitor {
     /// Pending and firing alerts, sorted by id.
     pub fn alerts(&self, page: &PageRequest) -> Result<Page<AlertView>, Failure> {
-        Ok(page.cut(self.all_alerts(), |view| view.instance.id()))
+        Ok(page.cut(self.all_alerts(), |view| view.instance.id())?)
     }
 
     pub(super) fn all_alerts(&self) -> Vec<AlertView> {

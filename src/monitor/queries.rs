@@ -113,7 +113,7 @@ impl Monitor {
         page: &PageRequest,
     ) -> Result<Page<Labels>, Failure> {
         let series = self.matching(matchers, range).await?;
-        Ok(page.cut(series, ToString::to_string))
+        Ok(page.cut(series, ToString::to_string)?)
     }
 
     /// The label names of the series that match.
@@ -126,7 +126,7 @@ impl Monitor {
         let series = self.matching(matchers, range).await?;
         let names: BTreeSet<&str> =
             series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
-        Ok(page.cut(names.into_iter().map(str::to_owned), Clone::clone))
+        Ok(page.cut(names.into_iter().map(str::to_owned), Clone::clone)?)
     }
 
     /// The values of one label of the series that match.
@@ -145,7 +145,7 @@ impl Monitor {
         }
         let series = self.matching(matchers, range).await?;
         let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
-        Ok(page.cut(values.into_iter().map(str::to_owned), Clone::clone))
+        Ok(page.cut(values.into_iter().map(str::to_owned), Clone::clone)?)
     }
 
     async fn matching(

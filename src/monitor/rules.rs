@@ -148,7 +148,7 @@ impl Monitor {
     /// The rules, sorted by id.
     pub fn rules(&self, page: &PageRequest) -> Result<Page<RuleView>, Failure> {
         let views = self.parts.store.rules().into_iter().map(|rule| self.view(rule));
-        Ok(page.cut(views, |view| view.rule.id.clone()))
+        Ok(page.cut(views, |view| view.rule.id.clone())?)
     }
 
     fn view(&self, rule: Rule) -> RuleView {

@@ -49,7 +49,7 @@ impl Monitor {
 
     /// All targets, sorted by name.
     pub fn targets(&self, page: &PageRequest) -> Result<Page<TargetView>, Failure> {
-        Ok(page.cut(self.all_targets(), |view| view.target.name.clone()))
+        Ok(page.cut(self.all_targets(), |view| view.target.name.clone())?)
     }
 
     pub(super) fn all_targets(&self) -> Vec<TargetView> {

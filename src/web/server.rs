@@ -34,7 +34,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\
     Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
 
 /// Serves HTTP on `listener` until it is told to stop; then open requests have
-/// [`limits::HTTP_DRAIN_TIMEOUT`] to end. `hosts` says which hosts a request may name.
+/// [`limits::DRAIN_TIMEOUT`] to end. `hosts` says which hosts a request may name.
 pub async fn serve(
     listener: Arc<TcpListener>,
     hosts: Hosts,
@@ -127,7 +127,7 @@ async fn converse(
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
         () = stop.stopped() => connection.as_mut().graceful_shutdown(),
     }
-    match timeout(limits::HTTP_DRAIN_TIMEOUT, connection).await {
+    match timeout(limits::DRAIN_TIMEOUT, connection).await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(_) => Err("closed at the end of the drain, its request unanswered".to_owned()),
     }
