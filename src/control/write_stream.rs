@@ -187,8 +187,8 @@ mod tests {
     fn names_what_is_wrong() {
         check(|r| r.sequence = 1, "sequence");
         check(|r| r.refs[1] = 4, "refs[1]");
-        check(|r| drop(r.values.pop()), "values");
-        check(|r| drop(r.timestamps_ms.pop()), "timestamps_ms");
+        check(|r| r.values.truncate(1), "values");
+        check(|r| r.timestamps_ms.truncate(1), "timestamps_ms");
         check(|r| r.series = vec![declaration(1, "other")], "series[0].ref");
         check(|r| r.series = vec![declaration(2, "not good")], "series[0].labels");
     }
