@@ -21,7 +21,7 @@ mod surroundings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use crate::pipeline::collecting::Options as CollectOptions;
+pub use crate::pipeline::{ProbeDefaults, collecting::Options as CollectOptions};
 pub use print::print_config;
 pub use problem::{Problem, Problems};
 pub use raw::Origin;
@@ -123,24 +123,6 @@ pub struct ProbingOptions {
     pub discover: bool,
     /// The directory that stands for the user's home; discovery reads below it.
     pub home: Option<PathBuf>,
-}
-
-/// `[probe]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeDefaults {
-    /// From one probe to the next; `None` for that of each kind: 15 min where a process is spawned,
-    /// 60 s for all others.
-    pub interval: Option<Duration>,
-    /// Of one attempt.
-    pub timeout: Duration,
-    /// Attempts after the first.
-    pub retries: u32,
-}
-
-impl Default for ProbeDefaults {
-    fn default() -> Self {
-        Self { interval: None, timeout: Duration::from_secs(10), retries: 2 }
-    }
 }
 
 /// `[alerting]`

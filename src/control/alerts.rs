@@ -104,7 +104,7 @@ impl AlertsService for Alerts {
         let rule_id = Some(wire.rule_id).filter(|id| !id.is_empty());
         let range = convert::range(wire.start, wire.end, self.clock.now())?;
         let page = from_wire::page(wire.page_size, wire.page_token)?;
-        let history = self.monitor.alert_history(rule_id.as_deref(), range, &page)?;
+        let history = self.monitor.alert_history(rule_id.as_deref(), range, &page).await?;
         let (transitions, next_page_token) =
             convert::page(history, |(sequence, model)| to_wire::transition(sequence, model));
         Ok(Response::new(v1::ListAlertHistoryResponse { transitions, next_page_token }))

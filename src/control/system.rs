@@ -73,7 +73,7 @@ impl SystemService for System {
         let wire = request.into_inner();
         let page = from_wire::page(wire.page_size, wire.page_token)?;
         let (entries, next_page_token) =
-            convert::page(self.monitor.audit(&page)?, to_wire::audit_entry);
+            convert::page(self.monitor.audit(&page).await?, to_wire::audit_entry);
         Ok(Response::new(v1::ListAuditResponse { entries, next_page_token }))
     }
 }

@@ -68,7 +68,7 @@ impl TargetsService for Targets {
         let name = from_wire::text("name", wire.name)?;
         let range = convert::range(wire.start, wire.end, self.clock.now())?;
         let page = from_wire::page(wire.page_size, wire.page_token)?;
-        let history = self.monitor.target_history(&name, range, &page)?;
+        let history = self.monitor.target_history(&name, range, &page).await?;
         let (probes, next_page_token) = convert::page(history, to_wire::probe_record);
         Ok(Response::new(v1::ListTargetHistoryResponse { probes, next_page_token }))
     }

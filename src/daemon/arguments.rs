@@ -8,11 +8,11 @@ use crate::config::Overrides;
 
 /// Watches this host and its MCP servers, keeps the history, tells who must be told.
 #[derive(Debug, Parser)]
-#[command(name = "balefired", version, about, after_help = AFTER_HELP)]
+#[command(name = "balefired", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// The configuration file [default: /etc/balefire/balefire.toml for the service,
-    /// $`XDG_CONFIG_HOME/balefire/balefire.toml` for a user; none is needed]
-    #[arg(long, value_name = "FILE", env = "BALEFIRE_CONFIG")]
+    /// The configuration file; none is needed [default: balefire.toml in /etc/balefire for the
+    /// service, in ~/.config/balefire for a user; env: BALEFIRE_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the history is kept
     #[arg(long, value_name = "DIR")]

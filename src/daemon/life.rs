@@ -4,13 +4,12 @@ use std::{fs, os::unix::fs::DirBuilderExt, path::Path};
 
 use anyhow::Context;
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
 
 use crate::{
     config::{Config, Overrides},
     model::{AuditRecord, PageRequest},
     pipeline::default_rules,
-    store::{Change, Recovery, Store},
+    store::{Change, Store},
     telemetry::{LogHandle, Telemetry, log},
     time::Clock,
 };
@@ -53,8 +52,7 @@ impl Prepared {
         let (own_clock, own_telemetry) = (clock.clone(), telemetry.clone());
         let opened =
             spawn_blocking(move || Store::open(&dir, options, own_clock, &own_telemetry)).await;
-        let (store, recovery) = opened.context("opening the store panicked")??;
-        report(&recovery);
+        let (store, _recovery) = opened.context("opening the store panicked")??;
         seed_rules(&store, &config, &clock).await?;
         Ok(Recovered { overrides, config, telemetry, log, clock, store })
     }
@@ -73,19 +71,6 @@ fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
     made.with_context(|| {
         format!("cannot make the state directory {}: name another with --state-dir", dir.display())
     })
-}
-
-fn report(recovery: &Recovery) {
-    info!(samples = recovery.samples_replayed, "store opened");
-    if recovery.torn_bytes > 0 {
-        info!(
-            bytes = recovery.torn_bytes,
-            "the log's last record was torn and cut off: it was never acknowledged"
-        );
-    }
-    for what in &recovery.quarantined {
-        warn!("put aside, for it cannot be read: {what}");
-    }
 }
 
 /// A new store gets the default rules. An audit says that a store is not new: a default rule that

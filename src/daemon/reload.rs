@@ -32,7 +32,6 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
         ("[http] listen", old.http != new.http),
         ("[storage] retention", old.storage != new.storage),
         ("[log] file", old.log.file != new.log.file || old.log.format != new.log.format),
-        ("external labels", old.external_labels != new.external_labels),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| format!("{key} changed: needs a restart")).collect()

@@ -261,12 +261,12 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
         store: store.clone(),
         rules: rules.clone(),
         bus: bus.clone(),
+        collecting: collecting_handle.clone(),
         clock: clock.clone(),
     };
     let (evaluating, evaluating_control) =
         evaluating::Evaluating::new(parts, &telemetry, config.alerting.interval);
-    let (upkeep, cleanup) =
-        Upkeep::new(store.clone(), clock.clone(), &telemetry, config.cleanup_interval);
+    let (upkeep, cleanup) = Upkeep::new(store.clone(), clock.clone(), config.cleanup_interval);
 
     let controls =
         Controls { collecting: collecting_controls, evaluating: evaluating_control, cleanup };
@@ -291,7 +291,9 @@ pub(super) fn settings(config: &Config) -> Settings {
     Settings {
         cooldown: config.alerting.cooldown,
         histogram_buckets: config.alerting.histogram_buckets.clone(),
+        external_labels: config.external_labels.clone(),
         targets: config.probing.targets.clone(),
+        probe: config.probing.defaults.clone(),
         discover_below: config.probing.home.clone().filter(|_| config.probing.discover),
         evaluation_interval: config.alerting.interval,
     }

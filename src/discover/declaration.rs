@@ -12,10 +12,7 @@ use crate::{
 
 use super::{Reading, placeholder};
 
-/// From one probe of a spawned server to the next: each is a whole process.
-const STDIO_INTERVAL: Duration = Duration::from_mins(15);
-/// From one probe of any other to the next.
-const INTERVAL: Duration = Duration::from_mins(1);
+/// How it is probed where nobody says otherwise; whoever takes the targets in may.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRIES: u32 = 2;
 
@@ -32,7 +29,7 @@ pub(super) struct Declaration {
 
 impl Declaration {
     pub(super) fn into_target(self, name: String, source: TargetSource) -> Target {
-        let interval = if self.check.spawns() { STDIO_INTERVAL } else { INTERVAL };
+        let interval = self.check.usual_interval();
         let Self { check, probed, .. } = self;
         Target { name, check, interval, timeout: TIMEOUT, retries: RETRIES, source, probed }
     }

@@ -85,6 +85,12 @@ impl Check {
         }
     }
 
+    /// From one probe to the next where nobody says: a spawned probe is a whole process of somebody's,
+    /// so it is made less often.
+    pub fn usual_interval(&self) -> Duration {
+        Duration::from_mins(if self.spawns() { 15 } else { 1 })
+    }
+
     /// Whether a probe starts a process.
     pub fn spawns(&self) -> bool {
         matches!(self, Self::McpStdio { .. })

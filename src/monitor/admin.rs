@@ -63,8 +63,9 @@ impl Monitor {
     }
 
     /// The audit, newest first.
-    pub fn audit(&self, page: &PageRequest) -> Result<Page<AuditEntry>, Failure> {
-        Ok(self.parts.store.audit(page)?)
+    pub async fn audit(&self, page: &PageRequest) -> Result<Page<AuditEntry>, Failure> {
+        let page = page.clone();
+        Ok(self.blocking(move |store| store.audit(&page)).await??)
     }
 
     /// Listens to what happens.

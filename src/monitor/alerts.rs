@@ -89,14 +89,18 @@ impl Monitor {
     }
 
     /// Transitions, newest first, each with its sequence number.
-    pub fn alert_history(
+    pub async fn alert_history(
         &self,
         rule_id: Option<&str>,
         range: Option<TimeRange>,
         page: &PageRequest,
     ) -> Result<Page<(u64, Transition)>, Failure> {
         let range = self.whole_or(range)?;
-        Ok(self.parts.store.transitions(rule_id, range.start, range.end, page)?)
+        let (rule_id, page) = (rule_id.map(str::to_owned), page.clone());
+        let read = self.blocking(move |store| {
+            store.transitions(rule_id.as_deref(), range.start, range.end, &page)
+        });
+        Ok(read.await??)
     }
 }
 

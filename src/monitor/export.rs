@@ -1,9 +1,12 @@
 //! Stored samples as text, streamed: memory does not grow with the size of an export.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use crate::{
     error_code::ErrorCode,
@@ -22,6 +25,8 @@ use super::{
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces that wait for a slow reader; then the export waits, too.
 const PIECES_WAITING_MAX: usize = 4;
+/// A reader that takes nothing for so long is given up.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl ExportFormat {
     fn writer(self) -> ExportWriter {
@@ -39,18 +44,21 @@ impl Monitor {
     pub async fn export(&self, request: ExportRequest) -> Result<ExportStream, Failure> {
         check_range(request.range)?;
         let selectors = parse_selectors(&request.matchers)?;
-        let place = self.queries.clone().acquire_owned().await;
-        let (store, range) = (self.parts.store.clone(), request.range);
-        let found = spawn_blocking(move || store.series(&selectors, range.start, range.end)).await;
-        let series = found.map_err(|error| {
-            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
-        })??;
+        let range = request.range;
+        let found = self.blocking(move |store| store.series(&selectors, range.start, range.end));
+        let series = found.await??;
 
         let (pieces, stream) = mpsc::channel(PIECES_WAITING_MAX);
         let store = self.parts.store.clone();
-        let mut export =
-            Export { writer: request.format.writer(), range, text: String::new(), pieces };
-        // Ends by itself when the reader is gone.
+        let mut export = Export {
+            writer: request.format.writer(),
+            range,
+            text: String::new(),
+            pieces,
+            runtime: Handle::current(),
+        };
+        let place = self.queries.clone().acquire_owned().await;
+        // Ends by itself when the reader is gone, or stands still.
         let _detached = spawn_blocking(move || {
             let _place = place;
             export.run(&store, series);
@@ -64,9 +72,10 @@ struct Export {
     range: TimeRange,
     text: String,
     pieces: mpsc::Sender<Result<Bytes, Failure>>,
+    runtime: Handle,
 }
 
-/// The reader went away, or was told of a failure.
+/// The reader went away, stood still, or was told of a failure.
 struct Ended;
 
 impl Export {
@@ -94,9 +103,7 @@ impl Export {
         let matchers = vec![Matcher::equal(METRIC_NAME, metric)];
         let selection = Selection { matchers, start: self.range.start, end: self.range.end };
         let selected = store.snapshot().select(&selection).map_err(|error| {
-            let _gone = self
-                .pieces
-                .blocking_send(Err(Failure::new(ErrorCode::Internal, error.to_string())));
+            let _gone = self.hand_over(Err(Failure::new(ErrorCode::Internal, error.to_string())));
             Ended
         })?;
         let metadata = store.metadata(metric);
@@ -111,6 +118,12 @@ impl Export {
 
     fn send(&mut self) -> Result<(), Ended> {
         let piece = Bytes::from(std::mem::take(&mut self.text));
-        self.pieces.blocking_send(Ok(piece)).map_err(|_| Ended)
+        self.hand_over(Ok(piece))
+    }
+
+    /// Waits for the reader, but not for one that stands still: it holds up others.
+    fn hand_over(&self, piece: Result<Bytes, Failure>) -> Result<(), Ended> {
+        let sent = self.runtime.block_on(timeout(READER_TIMEOUT, self.pieces.send(piece)));
+        if matches!(sent, Ok(Ok(()))) { Ok(()) } else { Err(Ended) }
     }
 }

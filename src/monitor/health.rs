@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     error_code::ErrorCode,
@@ -13,7 +13,7 @@ use crate::{
     supervise::TaskReport,
 };
 
-use super::{Failure, HealthCheck, HealthReport, Monitor};
+use super::{Failure, HealthCheck, HealthReport, Monitor, TargetView};
 
 /// URLs at most in one health check.
 const ENDPOINTS_MAX: usize = 16;
@@ -53,6 +53,9 @@ const HOST_CHECKS: [HostCheck; 7] = [
         threshold: 90.0,
     },
 ];
+
+/// The longest that a target's check is waited for; clients give up later than this.
+const CHECK_MAX: Duration = Duration::from_secs(90);
 
 /// How far the wall clock may have moved against the monotonic one since the start.
 const CLOCK_STEP_MAX: Duration = Duration::from_mins(1);
@@ -102,10 +105,11 @@ impl Monitor {
             let failure = Failure::field("target", message);
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
-        let record = self.parts.probing.check(&name).await;
-        let record =
-            record.map_err(|error| Failure::new(ErrorCode::Unavailable, error.to_string()))?;
-        Ok(of_record(record, view.endpoint))
+        match timeout(CHECK_MAX, self.parts.probing.check(&name)).await {
+            Ok(Ok(record)) => Ok(of_record(record, view.endpoint)),
+            Ok(Err(error)) => Err(Failure::new(ErrorCode::Unavailable, error.to_string())),
+            Err(_) => Ok(still_checking(view)),
+        }
     }
 
     /// This host against its thresholds, its clock, and Balefire's components.
@@ -217,6 +221,21 @@ fn of_record(record: ProbeRecord, endpoint: String) -> HealthCheck {
         response_time: Some(record.duration),
         last_check: Some(record.started_at),
         error: record.error,
+    }
+}
+
+/// What was known before, where the probe under way takes longer than anybody waits.
+fn still_checking(view: TargetView) -> HealthCheck {
+    let waited = CHECK_MAX.as_secs();
+    let last = view.status.last_probe.as_ref();
+    HealthCheck {
+        name: view.target.name.clone(),
+        endpoint: view.endpoint,
+        state: view.status.state,
+        status_code: last.and_then(|probe| probe.answer.status_code),
+        response_time: last.map(|probe| probe.duration),
+        last_check: last.map(|probe| probe.started_at),
+        error: format!("not checked within {waited} s: this is its last known state"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What comes in: observations and samples.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use crate::{
     error_code::ErrorCode,
@@ -55,10 +58,11 @@ impl Monitor {
         source: ObservationSource,
         observations: &[Observation],
     ) -> Result<Collected, Failure> {
-        let now = self.now();
         let bounds = self.settings().histogram_buckets.clone();
-        // Sums are read, added to and written back: one call at a time.
-        let _adding = self.observing.lock().await;
+        // Sums are read, added to and written back: one call at a time, each at a time of its own.
+        let mut last = self.observing.lock().await;
+        let now = self.now().max(last.plus(Duration::from_millis(1)));
+        *last = now;
         let observed =
             observe(observations, source.name(), &bounds, &Remembered(&self.parts.store), now);
         let Observed { batch, accumulators } =

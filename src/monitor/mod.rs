@@ -23,13 +23,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use parking_lot::RwLock;
 use tokio::{
     sync::{Mutex, Semaphore},
+    task::spawn_blocking,
     time::Instant,
 };
 
 use crate::{
+    error_code::ErrorCode,
     limits,
-    model::{AuditRecord, Target},
-    pipeline::{Bus, RuleBook, Targets, collecting, probing},
+    model::{AuditRecord, Labels, Target},
+    pipeline::{Bus, ProbeDefaults, RuleBook, Targets, collecting, probing},
     probe::Prober,
     store::{Change, Store},
     supervise::Supervisor,
@@ -83,8 +85,12 @@ pub struct Settings {
     pub cooldown: Duration,
     /// Upper bounds of histograms made from single observations, in order.
     pub histogram_buckets: Vec<f64>,
+    /// Labels of everything that leaves this host.
+    pub external_labels: Labels,
     /// The configured targets.
     pub targets: Vec<Target>,
+    /// How discovered targets are probed.
+    pub probe: ProbeDefaults,
     /// The home below which the clients' files are read; `None` where nothing is discovered.
     pub discover_below: Option<PathBuf>,
     /// From one evaluation to the next; a backtest is never finer.
@@ -98,8 +104,10 @@ pub struct Monitor {
     settings: Arc<RwLock<Arc<Settings>>>,
     /// Bounds the queries that run at once.
     queries: Arc<Semaphore>,
-    /// Held while sums of observations are read, added to and written back.
-    observing: Arc<Mutex<()>>,
+    /// Held while sums of observations are read, added to and written back; when that was last.
+    observing: Arc<Mutex<Timestamp>>,
+    /// Held while the targets are put together and handed over.
+    declaring: Arc<Mutex<()>>,
     started: Timestamp,
     /// The same moment on the clock that nobody moves.
     started_at: Instant,
@@ -115,6 +123,7 @@ impl Monitor {
             settings: Arc::new(RwLock::new(Arc::new(settings))),
             queries: Arc::new(Semaphore::new(limits::QUERIES_CONCURRENT_MAX)),
             observing: Arc::default(),
+            declaring: Arc::default(),
         }
     }
 
@@ -125,6 +134,22 @@ impl Monitor {
 
     fn settings(&self) -> Arc<Settings> {
         self.settings.read().clone()
+    }
+
+    /// Asks the store, off the async threads and within the bound on what is asked at once.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let place = self.queries.clone().acquire_owned().await;
+        let store = self.parts.store.clone();
+        let done = spawn_blocking(move || {
+            let _place = place;
+            work(&store)
+        });
+        done.await.map_err(|error| {
+            Failure::new(ErrorCode::Internal, format!("the store panicked: {error}"))
+        })
     }
 
     fn now(&self) -> Timestamp {

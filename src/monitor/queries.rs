@@ -155,11 +155,8 @@ impl Monitor {
     ) -> Result<Vec<Labels>, Failure> {
         let range = self.whole_or(range)?;
         let selectors = parse_selectors(matchers)?;
-        let store = self.parts.store.clone();
-        let found = spawn_blocking(move || store.series(&selectors, range.start, range.end)).await;
-        let found = found.map_err(|error| {
-            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
-        })?;
+        let found =
+            self.blocking(move |store| store.series(&selectors, range.start, range.end)).await?;
         // By their text, which is what the page tokens compare.
         let mut series = found?;
         series.sort_by_cached_key(ToString::to_string);

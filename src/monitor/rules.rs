@@ -6,9 +6,7 @@ use crate::{
     alert,
     error_code::ErrorCode,
     limits,
-    model::{
-        Backtest, InvalidLabels, Page, PageRequest, Rule, RuleOrigin, Severity, is_label_name,
-    },
+    model::{Backtest, Event, Labels, Page, PageRequest, Rule, RuleOrigin, Severity},
     promql::{self, QueryError, Steps, Value},
     store::Change,
     time::{Timestamp, format_duration},
@@ -61,14 +59,8 @@ impl Monitor {
         let id = id_of(&new.name)?;
         check_condition(&new.condition)?;
         check_description(&new.description)?;
-        for name in new.labels.keys() {
-            if !is_label_name(name) {
-                return Err(Failure::field(
-                    "labels",
-                    InvalidLabels::LabelName(name.clone()).to_string(),
-                ));
-            }
-        }
+        let labels = new.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Labels::new(labels).map_err(|invalid| Failure::field("labels", invalid.to_string()))?;
         let now = self.now();
         Ok(Rule {
             id,
@@ -103,7 +95,9 @@ impl Monitor {
         let before = self.rule(id)?;
         let after = changed(before.clone(), change, self.now());
         let ends = after.condition != before.condition || !after.enabled;
-        let mut changes = if ends { self.ended(&before)? } else { Vec::new() };
+        let ended = if ends { Some(self.ended(&before)?) } else { None };
+        let mut changes: Vec<Change> =
+            ended.iter().flat_map(|ended| changes_of(id, ended)).collect();
         changes.push(Change::PutRule(after.clone()));
         changes.push(self.audit_entry(
             caller,
@@ -112,6 +106,7 @@ impl Monitor {
             (describe(&before), describe(&after)),
         ));
         self.parts.store.commit(changes).await?;
+        self.tell(ended);
         Ok(self.view(after))
     }
 
@@ -119,22 +114,28 @@ impl Monitor {
     pub async fn delete_rule(&self, caller: &Caller, id: &str) -> Result<(), Failure> {
         let _writing = self.parts.rules.writing().await;
         let rule = self.rule(id)?;
-        let mut changes = self.ended(&rule)?;
+        let ended = self.ended(&rule)?;
+        let mut changes = changes_of(id, &ended);
         changes.push(Change::DeleteRule(id.to_owned()));
         changes.push(self.audit_entry(caller, "rule.delete", id, (describe(&rule), String::new())));
         self.parts.store.commit(changes).await?;
+        self.tell(Some(ended));
         Ok(())
     }
 
-    /// What is to be written so that no alert of the rule goes on.
-    fn ended(&self, rule: &Rule) -> Result<Vec<Change>, Failure> {
+    /// After it is durable, and only then.
+    fn tell(&self, ended: Option<alert::Outcome>) {
+        for transition in ended.into_iter().flat_map(|ended| ended.transitions) {
+            self.parts.bus.publish(Event::AlertTransition(transition));
+        }
+    }
+
+    /// What comes of the rule's alerts when its condition holds no more; those that still cool down
+    /// are kept.
+    fn ended(&self, rule: &Rule) -> Result<alert::Outcome, Failure> {
         let prior = self.parts.store.instances(&rule.id);
         let outcome = alert::step(rule, &[], &prior, self.now());
-        let outcome =
-            outcome.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
-        let instances = Change::PutInstances { rule_id: rule.id.clone(), instances: Vec::new() };
-        let transitions = outcome.transitions.into_iter().map(Change::AddTransition);
-        Ok(transitions.chain([instances]).collect())
+        outcome.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))
     }
 
     pub(super) fn rule(&self, id: &str) -> Result<Rule, Failure> {
@@ -217,6 +218,13 @@ impl Monitor {
         let step = self.settings().evaluation_interval.max(least).max(Duration::from_millis(1));
         Steps { start: range.start, end: range.end, step }
     }
+}
+
+/// What is to be written of an outcome.
+fn changes_of(rule_id: &str, outcome: &alert::Outcome) -> Vec<Change> {
+    let (rule_id, instances) = (rule_id.to_owned(), outcome.instances.clone());
+    let transitions = outcome.transitions.iter().cloned().map(Change::AddTransition);
+    transitions.chain([Change::PutInstances { rule_id, instances }]).collect()
 }
 
 fn changed(rule: Rule, change: RuleChange, now: Timestamp) -> Rule {

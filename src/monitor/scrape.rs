@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::task::spawn_blocking;
-
 use crate::{
-    error_code::ErrorCode,
     exposition::{Family, into_families},
     limits,
     model::{Labels, SeriesSample},
@@ -30,16 +27,22 @@ impl Monitor {
             selectors.push(Vec::new());
         }
         let since = self.now().minus(limits::QUERY_LOOKBACK);
-        let store = self.parts.store.clone();
-        let families = spawn_blocking(move || {
+        let external = self.settings().external_labels.clone();
+        let families = self.blocking(move |store| {
             let found = selectors.iter().flat_map(|matchers| store.latest(matchers, since));
             // A series that several selectors match is told once.
             let series: BTreeMap<Labels, SeriesSample> =
-                found.map(|s| (s.labels.clone(), s)).collect();
+                found.map(|s| labelled(s, &external)).map(|s| (s.labels.clone(), s)).collect();
             into_families(series.into_values().collect(), &|name| store.metadata(name))
         });
-        families.await.map_err(|error| {
-            Failure::new(ErrorCode::Internal, format!("the search panicked: {error}"))
-        })
+        families.await
     }
+}
+
+/// A series with the labels of this host, where it has none of that name itself.
+fn labelled(series: SeriesSample, external: &Labels) -> SeriesSample {
+    let missing = external.iter().filter(|(name, _)| series.labels.get(name).is_none());
+    let labels =
+        missing.fold(series.labels.clone(), |labels, (name, value)| labels.with(name, value));
+    SeriesSample { labels, ..series }
 }

@@ -79,7 +79,7 @@ impl Monitor {
             overview.mcp_servers = servers;
             overview.alerts = self.all_alerts();
             let page = PageRequest { size: TRANSITIONS_MAX, token: String::new() };
-            overview.transitions = self.alert_history(None, Some(within), &page)?.items;
+            overview.transitions = self.alert_history(None, Some(within), &page).await?.items;
         }
         Ok(overview)
     }

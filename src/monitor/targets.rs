@@ -8,7 +8,7 @@ use crate::{
     discover,
     error_code::ErrorCode,
     model::{Page, PageRequest, ProbeRecord, Target, TargetSource, TargetStatus},
-    pipeline::declared,
+    pipeline::{adopted_name, adoption_of, declared},
     probe,
     store::Change,
 };
@@ -29,6 +29,7 @@ impl Monitor {
     /// Puts together what is to be watched (configured, discovered, Balefire itself) and hands it to
     /// the probing loop. Gives what changed, a line each, and the files that could not be read.
     pub async fn declare_targets(&self) -> Result<(Vec<String>, Vec<(String, String)>), Failure> {
+        let _declaring = self.declaring.lock().await;
         let settings = self.settings();
         let found = match settings.discover_below.clone() {
             None => discover::Found::default(),
@@ -39,7 +40,8 @@ impl Monitor {
             }
         };
         let adopted: BTreeSet<String> = self.parts.store.adoptions().into_iter().collect();
-        let (targets, left_out) = declared(&settings.targets, found.targets, &adopted);
+        let (targets, left_out) =
+            declared(&settings.targets, found.targets, &settings.probe, &adopted);
         self.parts.probing.left_out(left_out);
         let changes = self.parts.probing.replace(targets).await;
         let problems =
@@ -69,7 +71,7 @@ impl Monitor {
     }
 
     /// The recorded probes of a target, newest first.
-    pub fn target_history(
+    pub async fn target_history(
         &self,
         name: &str,
         range: Option<TimeRange>,
@@ -77,7 +79,8 @@ impl Monitor {
     ) -> Result<Page<ProbeRecord>, Failure> {
         self.target(name)?;
         let range = self.whole_or(range)?;
-        Ok(self.parts.store.probes(name, range.start, range.end, page)?)
+        let (name, page) = (name.to_owned(), page.clone());
+        Ok(self.blocking(move |store| store.probes(&name, range.start, range.end, &page)).await??)
     }
 
     /// Reads the clients' files again.
@@ -102,7 +105,10 @@ impl Monitor {
             });
         }
         let audit = self.audit_entry(caller, "target.adopt", name, (String::new(), view.endpoint));
-        self.parts.store.commit(vec![Change::PutAdoption(name.to_owned()), audit]).await?;
+        self.parts
+            .store
+            .commit(vec![Change::PutAdoption(adoption_of(&view.target)), audit])
+            .await?;
         self.declare_targets().await?;
         self.target(name)
     }
@@ -110,7 +116,10 @@ impl Monitor {
     /// Takes an adoption back, and forgets the target's history.
     pub async fn forget(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
         let view = self.target(name)?;
-        if !self.parts.store.adoptions().iter().any(|adopted| adopted == name) {
+        let adoptions = self.parts.store.adoptions().into_iter();
+        let adoptions: Vec<String> =
+            adoptions.filter(|adoption| adopted_name(adoption) == name).collect();
+        if adoptions.is_empty() {
             let message = format!(
                 "target {name:?} was not adopted, but declared by {}: take it out there",
                 view.target.source
@@ -119,13 +128,11 @@ impl Monitor {
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
         let audit = self.audit_entry(caller, "target.forget", name, (view.endpoint, String::new()));
-        let changes = vec![
-            Change::DeleteAdoption(name.to_owned()),
-            Change::DeleteTarget(name.to_owned()),
-            audit,
-        ];
-        self.parts.store.commit(changes).await?;
+        // First out of the book, so that a probe under way is not written down afterwards.
+        let gone = adoptions.into_iter().map(Change::DeleteAdoption).collect();
+        self.parts.store.commit(gone).await?;
         self.declare_targets().await?;
+        self.parts.store.commit(vec![Change::DeleteTarget(name.to_owned()), audit]).await?;
         Ok(())
     }
 }

@@ -61,6 +61,7 @@ type Reply = oneshot::Sender<Result<(u64, Timestamp), String>>;
 pub struct Handle {
     requests: mpsc::Sender<Reply>,
     latest: Arc<RwLock<Latest>>,
+    passed: watch::Receiver<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +78,13 @@ impl Handle {
             .try_send(reply)
             .map_err(|_| "too many requests to collect wait already: try again".to_owned())?;
         answer.await.map_err(|_| "the collecting loop was started anew: try again".to_owned())?
+    }
+
+    /// Ends when there has been a pass since the start, stored or not.
+    pub async fn first_pass(&self) {
+        // The loop holds the sender for as long as there is a handle to it.
+        let mut passed = self.passed.clone();
+        let _passed = passed.wait_for(|passed| *passed).await;
     }
 
     /// The samples of the last pass over the host.
@@ -100,6 +108,7 @@ pub struct Collecting {
     collectors: watch::Receiver<Vec<&'static str>>,
     requests: Arc<Mutex<mpsc::Receiver<Reply>>>,
     latest: Arc<RwLock<Latest>>,
+    passed: watch::Sender<bool>,
 }
 
 /// Changes how the loop works.
@@ -137,6 +146,7 @@ impl Collecting {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let (interval, interval_now) = watch::channel(options.interval);
         let (collectors, collectors_now) = watch::channel(options.collectors.clone());
+        let (passed, has_passed) = watch::channel(false);
         let latest = Arc::new(RwLock::new(Latest::default()));
         let collecting = Self {
             events: CollectingEvents::new(&parts.telemetry),
@@ -146,8 +156,13 @@ impl Collecting {
             collectors: collectors_now,
             requests: Arc::new(Mutex::new(received)),
             latest: latest.clone(),
+            passed,
         };
-        (collecting, Handle { requests, latest }, Controls { interval, collectors })
+        (
+            collecting,
+            Handle { requests, latest, passed: has_passed },
+            Controls { interval, collectors },
+        )
     }
 
     /// Collects until it is told to stop.
@@ -215,6 +230,7 @@ impl<'a> Pass<'a> {
         let now = self.owner.parts.clock.now();
         let host = self.collect(now).await?;
         let stored = self.store(&host, now).await;
+        self.owner.passed.send_replace(true);
         Ok(match stored {
             Ok(summary) => {
                 self.owner.events.passed(summary.accepted, summary.rejected, started.elapsed());

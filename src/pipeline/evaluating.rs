@@ -2,11 +2,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
 use crate::{
     alert, limits,
@@ -21,7 +28,15 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-use super::{Bus, Report, RuleBook, rhythm::Rhythm};
+use super::{
+    Bus, Report, RuleBook, collecting,
+    rhythm::{Rhythm, beating},
+};
+
+/// The longest that one rule may take; then its evaluation fails, and the next rule has its turn.
+const RULE_MAX: Duration = Duration::from_secs(10);
+/// The longest that the first pass of collecting is waited for without being noticed as hanging.
+const FIRST_PASS_WITHIN: Duration = Duration::from_mins(2);
 
 /// What the loop works with.
 #[derive(Clone, Debug)]
@@ -32,6 +47,8 @@ pub struct Parts {
     pub rules: RuleBook,
     /// Who hears of transitions.
     pub bus: Bus,
+    /// Says when there is something to evaluate.
+    pub collecting: collecting::Handle,
     /// The time.
     pub clock: Clock,
 }
@@ -66,10 +83,15 @@ impl Evaluating {
 
     /// Evaluates until it is told to stop.
     pub async fn run(self, context: TaskContext) -> Result<(), String> {
+        // What was collected before the last stop may be too old: alerts would resolve for want of data.
+        tokio::select! {
+            () = context.stop.stopped() => return Ok(()),
+            () = beating(&context, FIRST_PASS_WITHIN, self.parts.collecting.first_pass()) => {}
+        }
         let mut rhythm = Rhythm::new(context, self.interval.clone());
         let mut told = BTreeSet::new();
         while rhythm.next().await.is_some() {
-            match self.pass(&mut told).await {
+            match self.pass(&rhythm.context, &mut told).await {
                 Ok(()) => rhythm.context.heartbeat.succeeded(),
                 Err(reason) => rhythm.context.heartbeat.failed(reason),
             }
@@ -79,14 +101,11 @@ impl Evaluating {
 
     /// Evaluates every rule once. `told` are the series of the pass before, which end where this one
     /// does not go on with them.
-    async fn pass(&self, told: &mut BTreeSet<Labels>) -> Result<(), String> {
+    async fn pass(&self, context: &TaskContext, told: &mut BTreeSet<Labels>) -> Result<(), String> {
         let started = Instant::now();
         let _writing = self.parts.rules.writing().await;
         let now = self.parts.clock.now();
-        let store = self.parts.store.clone();
-        let all = spawn_blocking(move || evaluate_all(&store, now))
-            .await
-            .map_err(|error| format!("an evaluation panicked: {error}"))?;
+        let all = self.evaluate_all(context, now).await?;
 
         let alive = alert_series(&all, now);
         let names: BTreeSet<Labels> = alive.iter().map(|sample| sample.labels.clone()).collect();
@@ -102,6 +121,32 @@ impl Evaluating {
         self.tell(all);
         self.events.passed(started.elapsed());
         Ok(())
+    }
+
+    /// Every enabled rule over one snapshot; one that takes too long is cut off, and the others go on.
+    async fn evaluate_all(
+        &self,
+        context: &TaskContext,
+        now: Timestamp,
+    ) -> Result<Vec<Evaluated>, String> {
+        let snapshot = self.parts.store.snapshot();
+        let mut all = Vec::new();
+        for rule in self.parts.store.rules().into_iter().filter(|rule| rule.enabled) {
+            let prior = self.parts.store.instances(&rule.id);
+            let cancel = Arc::new(AtomicBool::new(false));
+            let (view, limits) = (snapshot.clone(), query_limits(cancel.clone()));
+            let mut work = spawn_blocking(move || evaluate(&view, &limits, rule, prior, now));
+            let done = match timeout(RULE_MAX, &mut work).await {
+                Ok(done) => done,
+                Err(_) => {
+                    cancel.store(true, Ordering::Relaxed);
+                    work.await
+                }
+            };
+            all.push(done.map_err(|error| format!("an evaluation panicked: {error}"))?);
+            context.heartbeat.beat();
+        }
+        Ok(all)
     }
 
     /// After it is durable, and only then.
@@ -137,20 +182,19 @@ pub fn query_limits(cancelled: Arc<AtomicBool>) -> Limits {
     Limits { samples_max: limits::QUERY_SAMPLES_MAX, lookback: limits::QUERY_LOOKBACK, cancelled }
 }
 
-fn evaluate_all(store: &Store, now: Timestamp) -> Vec<Evaluated> {
-    let snapshot = store.snapshot();
-    let rules = store.rules().into_iter().filter(|rule| rule.enabled);
-    rules.map(|rule| evaluate(store, &snapshot, rule, now)).collect()
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "measures how long the evaluation took, off the async runtime"
 )]
-fn evaluate(store: &Store, snapshot: &Snapshot, rule: Rule, now: Timestamp) -> Evaluated {
+fn evaluate(
+    snapshot: &Snapshot,
+    limits: &Limits,
+    rule: Rule,
+    prior: Vec<AlertInstance>,
+    now: Timestamp,
+) -> Evaluated {
     let started = std::time::Instant::now();
-    let prior = store.instances(&rule.id);
-    let active = active_series(snapshot, &rule.condition, now);
+    let active = active_series(snapshot, limits, &rule.condition, now);
     let outcome = active.map_err(|error| error.to_string()).and_then(|active| {
         alert::step(&rule, &active.series, &prior, now)
             .map(|outcome| (outcome, active.has_data))
@@ -172,11 +216,12 @@ struct Active {
 
 fn active_series(
     snapshot: &Snapshot,
+    limits: &Limits,
     condition: &str,
     now: Timestamp,
 ) -> Result<Active, QueryError> {
     let query = promql::parse(condition)?;
-    let answer = query.instant(snapshot, now, &query_limits(Arc::default()))?;
+    let answer = query.instant(snapshot, now, limits)?;
     let series: Vec<(Labels, f64)> = match answer.value {
         Value::Vector(series) => {
             series.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()

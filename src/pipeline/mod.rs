@@ -19,4 +19,6 @@ pub mod upkeep;
 pub use bus::{Bus, TooManySubscribers};
 pub use rhythm::BEAT_WITHIN;
 pub use rule_book::{Report, RuleBook, default_rules};
-pub use targets::{Targets, declared, probe_metadata};
+pub use targets::{
+    ProbeDefaults, Replaced, Targets, adopted_name, adoption_of, declared, probe_metadata,
+};

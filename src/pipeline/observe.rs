@@ -26,7 +26,8 @@ pub struct Observation {
     pub kind: MetricKind,
     /// Its labels.
     pub tags: BTreeMap<String, String>,
-    /// When; now, where absent.
+    /// When; now, where absent. Sums of a histogram or summary are stored as of now in any case: they
+    /// change when an observation arrives.
     pub timestamp: Option<Timestamp>,
 }
 
@@ -92,7 +93,7 @@ pub fn observe(
             problems.push(wrong(problem));
         }
     }
-    if problems.is_empty() { Ok(sums.finish()) } else { Err(problems) }
+    if problems.is_empty() { Ok(sums.finish(now)) } else { Err(problems) }
 }
 
 /// A field of an observation and what is wrong with it.
@@ -105,7 +106,7 @@ struct Sums<'a> {
     kinds: BTreeMap<String, MetricKind>,
     /// The last value of each gauge and counter at each instant.
     gauges: BTreeMap<(Labels, Timestamp), f64>,
-    added: BTreeMap<Labels, (Accumulator, Timestamp)>,
+    added: BTreeMap<Labels, Accumulator>,
 }
 
 impl Sums<'_> {
@@ -118,10 +119,10 @@ impl Sums<'_> {
         self.check_kind(observation)?;
         check_value(observation)?;
         let labels = labels_of(observation, job)?;
-        let at = observation.timestamp.unwrap_or(now);
         match observation.kind {
-            MetricKind::Histogram | MetricKind::Summary => self.add(labels, observation, at),
+            MetricKind::Histogram | MetricKind::Summary => self.add(labels, observation),
             MetricKind::Counter | MetricKind::Gauge | MetricKind::Unknown => {
+                let at = observation.timestamp.unwrap_or(now);
                 self.gauges.insert((labels, at), observation.value);
             }
         }
@@ -151,24 +152,22 @@ impl Sums<'_> {
         }
     }
 
-    fn add(&mut self, labels: Labels, observation: &Observation, at: Timestamp) {
+    fn add(&mut self, labels: Labels, observation: &Observation) {
         let fresh = || match observation.kind {
             MetricKind::Histogram => self.bounds.iter().map(|bound| (*bound, 0)).collect(),
             _ => Vec::new(),
         };
-        let (sum, last) = self.added.entry(labels.clone()).or_insert_with(|| {
+        let sum = self.added.entry(labels.clone()).or_insert_with(|| {
             let recalled =
                 self.known.accumulator(&labels).filter(|sum| sum.kind == observation.kind);
-            let sum = recalled.unwrap_or_else(|| Accumulator {
+            recalled.unwrap_or_else(|| Accumulator {
                 labels,
                 kind: observation.kind,
                 count: 0,
                 sum: 0.0,
                 buckets: fresh(),
-            });
-            (sum, at)
+            })
         });
-        *last = at.max(*last);
         sum.count += 1;
         sum.sum += observation.value;
         match observation.kind {
@@ -177,13 +176,13 @@ impl Sums<'_> {
         }
     }
 
-    fn finish(self) -> Observed {
+    fn finish(self, now: Timestamp) -> Observed {
         let mut observed = Observed::default();
         let gauges = self.gauges.into_iter();
         observed.batch.samples =
             gauges.map(|((labels, at), value)| SeriesSample::new(labels, at, value)).collect();
-        for (sum, at) in self.added.into_values() {
-            observed.batch.samples.extend(series_of(&sum, at));
+        for sum in self.added.into_values() {
+            observed.batch.samples.extend(series_of(&sum, now));
             observed.accumulators.push(sum);
         }
         let news = self.kinds.into_iter().filter(|(name, _)| self.known.metadata(name).is_none());

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::supervise::{TaskContext, Ticker};
 
@@ -10,6 +13,27 @@ use crate::supervise::{TaskContext, Ticker};
 const BEAT: Duration = Duration::from_secs(5);
 /// The longest that a loop of this module may be silent: its longest piece of work, with room.
 pub const BEAT_WITHIN: Duration = Duration::from_mins(1);
+
+/// Waits for `work` on another thread, beating meanwhile; no longer than `limit`, so that work which
+/// hangs is noticed.
+pub(super) async fn beating<T>(
+    context: &TaskContext,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> T {
+    let until = Instant::now() + limit;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            () = sleep(BEAT) => {
+                if Instant::now() < until {
+                    context.heartbeat.beat();
+                }
+            }
+        }
+    }
+}
 
 /// The ticks of one loop; follows its interval when that is changed.
 pub(super) struct Rhythm {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use ring::digest::{SHA256, digest};
 
 use crate::{
     limits,
@@ -24,6 +25,15 @@ pub struct Targets {
     entries: RwLock<BTreeMap<String, Entry>>,
 }
 
+/// What became of the targets before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// What changed, a line each.
+    pub changes: Vec<String>,
+    /// Targets whose verdict and series end: removed, no longer probed, or checked in another way.
+    pub gone: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     target: Arc<Target>,
@@ -34,12 +44,42 @@ struct Entry {
 const SELF_INTERVAL: Duration = Duration::from_mins(1);
 const SELF_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `[probe]`: how targets are probed that say nothing else, discovered ones among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeDefaults {
+    /// From one probe to the next; `None` for [`Check::usual_interval`].
+    pub interval: Option<Duration>,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+}
+
+impl Default for ProbeDefaults {
+    fn default() -> Self {
+        Self { interval: None, timeout: Duration::from_secs(10), retries: 2 }
+    }
+}
+
+impl ProbeDefaults {
+    /// The interval of a check that says nothing else.
+    pub fn interval_of(&self, check: &Check) -> Duration {
+        self.interval.unwrap_or_else(|| check.usual_interval())
+    }
+
+    fn apply(&self, target: Target) -> Target {
+        let interval = self.interval_of(&target.check);
+        Target { interval, timeout: self.timeout, retries: self.retries, ..target }
+    }
+}
+
 /// All targets there are: Balefire itself, the configured, and the discovered that do not share a
 /// name with one of those. A discovered one is probed when it is adopted, or when discovery says that
 /// calling it is harmless. Past [`limits::TARGETS_MAX`] the rest is left out; the number is returned.
 pub fn declared(
     configured: &[Target],
     found: Vec<Target>,
+    defaults: &ProbeDefaults,
     adopted: &BTreeSet<String>,
 ) -> (Vec<Target>, usize) {
     let own = Target {
@@ -54,9 +94,9 @@ pub fn declared(
     let mut names = BTreeSet::new();
     let mut targets = vec![own];
     targets.extend(configured.iter().cloned());
-    targets.extend(found.into_iter().map(|target| Target {
-        probed: target.probed || adopted.contains(&target.name),
-        ..target
+    targets.extend(found.into_iter().map(|target| {
+        let probed = target.probed || adopted.contains(&adoption_of(&target));
+        Target { probed, ..defaults.apply(target) }
     }));
     targets.retain(|target| names.insert(target.name.clone()));
     let left_out = targets.len().saturating_sub(limits::TARGETS_MAX);
@@ -64,35 +104,63 @@ pub fn declared(
     (targets, left_out)
 }
 
+/// What an adoption stands for: this name with this program or address, from this file. When any of
+/// them changes, nobody has adopted the target yet.
+pub fn adoption_of(target: &Target) -> String {
+    let what = match &target.check {
+        Check::McpStdio { command, env, cwd } => {
+            format!("{command:?} {:?} {cwd:?}", env.keys().collect::<Vec<_>>())
+        }
+        Check::McpHttp { url, .. } | Check::Http { url, .. } => url.clone(),
+        Check::Tcp { address } => address.clone(),
+        Check::Balefire => String::new(),
+    };
+    // A digest, for a command line may hold a secret, and what is stored must not.
+    let digest = digest(&SHA256, format!("{} {what}", target.source).as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}#{hex}", target.name)
+}
+
+/// The name of the target that an adoption stands for.
+pub fn adopted_name(adoption: &str) -> &str {
+    adoption.rsplit_once('#').map_or(adoption, |(name, _)| name)
+}
+
 impl Targets {
     /// Puts `targets` in the place of all there were. A target whose check is the same keeps its
-    /// status; `recall` says how a new one fared before. Returns what changed, a line each, and the
-    /// names that are gone.
-    pub fn replace(
-        &self,
-        targets: Vec<Target>,
-        recall: impl Fn(&str) -> TargetStatus,
-    ) -> (Vec<String>, Vec<String>) {
+    /// status, one whose check changed starts anew; `recall` says how a new one fared before.
+    pub fn replace(&self, targets: Vec<Target>, recall: impl Fn(&str) -> TargetStatus) -> Replaced {
         let mut entries = self.entries.write();
         let mut before = std::mem::take(&mut *entries);
-        let mut changes = Vec::new();
+        let mut replaced = Replaced::default();
         for target in targets {
             let name = target.name.clone();
             let old = before.remove(&name);
-            match &old {
-                None => changes.push(format!("target {name} added")),
+            let status = match &old {
+                Some(old)
+                    if old.target.check == target.check && old.target.probed == target.probed =>
+                {
+                    old.status.clone()
+                }
+                Some(_) => {
+                    replaced.gone.push(name.clone());
+                    TargetStatus::default()
+                }
+                None if target.probed => recall(&name),
+                None => TargetStatus::default(),
+            };
+            match old {
+                None => replaced.changes.push(format!("target {name} added")),
                 Some(old) if *old.target != target => {
-                    changes.push(format!("target {name} changed"));
+                    replaced.changes.push(format!("target {name} changed"));
                 }
                 Some(_) => {}
             }
-            let kept = old.filter(|old| old.target.check == target.check).map(|old| old.status);
-            let status = kept.unwrap_or_else(|| recall(&name));
             entries.insert(name, Entry { target: Arc::new(target), status });
         }
-        let gone: Vec<String> = before.into_keys().collect();
-        changes.extend(gone.iter().map(|name| format!("target {name} removed")));
-        (changes, gone)
+        replaced.changes.extend(before.keys().map(|name| format!("target {name} removed")));
+        replaced.gone.extend(before.into_keys());
+        replaced
     }
 
     /// All targets, sorted by name.
@@ -303,6 +371,10 @@ mod tests {
         }
     }
 
+    fn usual() -> ProbeDefaults {
+        ProbeDefaults::default()
+    }
+
     fn book(targets: Vec<Target>) -> Targets {
         let book = Targets::default();
         book.replace(targets, |_| TargetStatus::default());
@@ -311,8 +383,12 @@ mod tests {
 
     #[test]
     fn a_configured_target_hides_a_discovered_one_of_the_same_name() {
-        let (targets, left_out) =
-            declared(&[tcp("a", true)], vec![mcp("a"), tcp("b", false)], &BTreeSet::new());
+        let (targets, left_out) = declared(
+            &[tcp("a", true)],
+            vec![mcp("a"), tcp("b", false)],
+            &usual(),
+            &BTreeSet::new(),
+        );
         let names: Vec<_> =
             targets.iter().map(|t| (t.name.as_str(), t.check.kind(), t.probed)).collect();
         assert_eq!(
@@ -324,9 +400,17 @@ mod tests {
 
     #[test]
     fn a_discovered_target_is_probed_once_it_is_adopted() {
-        let adopted = BTreeSet::from(["b".to_owned()]);
-        let (targets, _) = declared(&[], vec![tcp("b", false)], &adopted);
+        let adopted = BTreeSet::from([adoption_of(&tcp("b", false))]);
+        let (targets, _) = declared(&[], vec![tcp("b", false)], &usual(), &adopted);
         assert!(targets[1].probed);
+    }
+
+    #[test]
+    fn what_was_adopted_under_a_name_is_not_another_program_of_that_name() {
+        let adopted = BTreeSet::from([adoption_of(&tcp("b", false))]);
+        let other = Target { probed: false, ..mcp("b") };
+        let (targets, _) = declared(&[], vec![other], &usual(), &adopted);
+        assert!(!targets[1].probed);
     }
 
     #[test]
@@ -359,9 +443,20 @@ mod tests {
         let book = book(vec![tcp("a", true), tcp("b", true)]);
         book.record(record("a", TargetState::Healthy), NOW);
         let slower = Target { interval: Duration::from_mins(5), ..tcp("a", true) };
-        let (changes, gone) = book.replace(vec![slower, mcp("c")], |_| TargetStatus::default());
-        assert_eq!(changes, ["target a changed", "target c added", "target b removed"]);
-        assert_eq!(gone, ["b"]);
+        let replaced = book.replace(vec![slower, mcp("c")], |_| TargetStatus::default());
+        assert_eq!(replaced.changes, ["target a changed", "target c added", "target b removed"]);
+        assert_eq!(replaced.gone, ["b"]);
         assert_eq!(book.get("a").unwrap().1.state, TargetState::Healthy);
+    }
+
+    #[test]
+    fn a_target_that_is_checked_in_another_way_starts_anew() {
+        let book = book(vec![mcp("a")]);
+        book.record(record("a", TargetState::Unhealthy), NOW);
+        let recall =
+            |_: &str| TargetStatus { state: TargetState::Unhealthy, ..TargetStatus::default() };
+        let replaced = book.replace(vec![tcp("a", true)], recall);
+        assert_eq!(replaced.gone, ["a"]);
+        assert_eq!(book.get("a").unwrap().1, TargetStatus::default());
     }
 }

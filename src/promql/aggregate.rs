@@ -161,14 +161,20 @@ fn best(
             let wanted = how_many(*wanted)?;
             let mut ranking: Vec<usize> =
                 (0..members.len()).filter(|index| members[*index].has(step)).collect();
-            ranking.sort_by(|a, b| order(members[*a].values[step], members[*b].values[step]));
+            // Equal values go by their labels, so that the choice does not hang on the other steps.
+            ranking.sort_by(|a, b| {
+                let (a, b) = (&members[*a], &members[*b]);
+                order(a.values[step], b.values[step]).then_with(|| a.labels.cmp(&b.labels))
+            });
             for index in ranking.into_iter().take(wanted) {
                 kept[index].values[step] = members[index].values[step];
             }
         }
         let mut kept = compact(kept);
         if parameter.len() == 1 {
-            kept.sort_by(|a, b| order(a.values[0], b.values[0]));
+            kept.sort_by(|a, b| {
+                order(a.values[0], b.values[0]).then_with(|| a.labels.cmp(&b.labels))
+            });
         }
         out.extend(kept);
     }

@@ -19,6 +19,7 @@ use crate::{
     },
     limits::TARGETS_MAX,
     model::{Check, Secret, Target, TargetSource},
+    pipeline::probing,
     time::format_duration,
 };
 
@@ -30,12 +31,6 @@ const NAME_BYTES_MAX: usize = 64;
 const RESERVED: [&str; 3] = ["all", "system", "balefire"];
 const KINDS: [&str; 3] = ["mcp", "http", "tcp"];
 const KINDS_LATER: [&str; 5] = ["grpc", "dns", "process", "systemd", "exec"];
-
-/// A spawned probe is a whole process; it is made less often.
-const STDIO_INTERVAL: Duration = Duration::from_mins(15);
-
-/// The pauses before the first and each further retry, at their longest.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// Reads all targets; what is wrong with one is told, and the one left out.
 pub(super) fn targets(
@@ -283,12 +278,7 @@ struct Schedule {
 impl Schedule {
     /// How long a probe takes where every attempt runs into its timeout.
     fn longest(&self) -> Duration {
-        let (first, further) = RETRY_PAUSES;
-        let pauses = match self.retries {
-            0 => Duration::ZERO,
-            retries => first + further * (retries - 1),
-        };
-        self.timeout * (self.retries + 1) + pauses
+        probing::longest(self.timeout, self.retries)
     }
 
     fn fits(&self) -> bool {
@@ -301,8 +291,7 @@ fn schedule(
     check: Option<&Check>,
     defaults: &ProbeDefaults,
 ) -> Schedule {
-    let by_kind = if check.is_some_and(Check::spawns) { STDIO_INTERVAL } else { MINUTE };
-    let interval = defaults.interval.unwrap_or(by_kind);
+    let interval = check.map_or(MINUTE, |check| defaults.interval_of(check));
     let interval = section.take_if("interval", interval, within(SECOND, DAY)).value;
     let timeout = section.optional_if("timeout", within(TIMEOUT_MIN, DAY));
     let retries = section.optional_if("retries", within(0, RETRIES_MAX));

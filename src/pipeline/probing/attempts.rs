@@ -36,6 +36,15 @@ pub(super) async fn probe(prober: &Prober, clock: &Clock, target: &Target) -> Pr
     }
 }
 
+/// How long a probe takes at most: every attempt runs into its timeout, every pause is the longest.
+pub fn longest(timeout: Duration, retries: u32) -> Duration {
+    let pause = |attempt: u32| {
+        let base = PAUSES[(attempt as usize).min(PAUSES.len() - 1)];
+        base + base / 4
+    };
+    timeout * (retries + 1) + (0..retries).map(pause).sum::<Duration>()
+}
+
 /// Up to a quarter longer than it says, so that targets which failed together do not come back
 /// together; how much hangs on the target and the attempt.
 fn pause(target: &Target, attempts: usize) -> Duration {

@@ -7,6 +7,8 @@
 mod attempts;
 mod schedule;
 
+pub use attempts::longest;
+
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
@@ -17,10 +19,10 @@ use tokio::{
 
 use crate::{
     limits,
-    model::{Batch, Event as Told, ProbeRecord, Target, TargetState, TargetStatus},
+    model::{Batch, Check, Event as Told, ProbeRecord, Target, TargetState},
     probe::Prober,
     store::{Change, Store},
-    supervise::{Supervisor, TaskContext},
+    supervise::{StopSignal, Supervisor, TaskContext, TaskReport},
     telemetry::{Telemetry, events::ProbingEvents},
     time::Clock,
 };
@@ -92,15 +94,12 @@ impl Handle {
     /// Puts `targets` in the place of all there were; what changed, a line each.
     pub async fn replace(&self, targets: Vec<Target>) -> Vec<String> {
         let recall = |name: &str| {
-            let status =
-                targets::recalled(self.store.target_state(name), self.store.last_probe(name));
-            // A target that is not probed has no state, whatever it had when it was.
-            if status.last_probe.is_some() { status } else { TargetStatus::default() }
+            targets::recalled(self.store.target_state(name), self.store.last_probe(name))
         };
-        let (changes, gone) = self.targets.replace(targets, recall);
-        // A full queue is only slower: the loop looks at the book again with its next event.
-        let _full = self.requests.send(Request::Replaced { gone }).await;
-        changes
+        let replaced = self.targets.replace(targets, recall);
+        // Fails only where the loop is gone for good: then nothing is probed any more.
+        let _gone = self.requests.send(Request::Replaced { gone: replaced.gone }).await;
+        replaced.changes
     }
 
     /// How many probes there were since the start.
@@ -131,7 +130,7 @@ pub struct Probing {
 enum Event {
     Due,
     Request(Request),
-    Finished(String, Option<Box<ProbeRecord>>),
+    Finished(Arc<Target>, Option<Box<ProbeRecord>>),
     Beat,
     Stop,
 }
@@ -141,7 +140,8 @@ struct State {
     schedule: Schedule,
     /// Who waits for the probe of a target that is under way.
     running: HashMap<String, Vec<Waiter>>,
-    results: mpsc::Sender<(String, Option<Box<ProbeRecord>>)>,
+    results: mpsc::Sender<(Arc<Target>, Option<Box<ProbeRecord>>)>,
+    stop: StopSignal,
 }
 
 impl Probing {
@@ -166,13 +166,18 @@ impl Probing {
         let requests = self.requests.clone();
         let mut requests = requests.lock().await;
         let (results, mut finished) = mpsc::channel(limits::PROBES_CONCURRENT_MAX);
-        let mut state = State { schedule: Schedule::default(), running: HashMap::new(), results };
+        let mut state = State {
+            schedule: Schedule::default(),
+            running: HashMap::new(),
+            results,
+            stop: context.stop.clone(),
+        };
         self.follow_book(&mut state);
         loop {
             let event = tokio::select! {
                 biased;
                 () = context.stop.stopped() => Event::Stop,
-                Some((name, record)) = finished.recv() => Event::Finished(name, record),
+                Some((target, record)) = finished.recv() => Event::Finished(target, record),
                 Some(request) = requests.recv() => Event::Request(request),
                 () = sleep_until(state.schedule.next_due()) => Event::Due,
                 () = tokio::time::sleep(BEAT) => Event::Beat,
@@ -188,8 +193,8 @@ impl Probing {
                 Event::Request(Request::Replaced { gone }) => {
                     self.replaced(&mut state, &gone).await;
                 }
-                Event::Finished(name, record) => {
-                    self.finish(&mut state, name, record, &context).await;
+                Event::Finished(target, record) => {
+                    self.finish(&mut state, &target, record, &context).await;
                 }
             }
         }
@@ -231,23 +236,30 @@ impl Probing {
     fn start(&self, state: &mut State, name: &str) -> bool {
         let Some((target, _)) = self.parts.targets.get(name) else { return false };
         let places = if target.check.spawns() { &self.spawned } else { &self.connected };
-        let (places, results) = (places.clone(), state.results.clone());
+        let (places, results, stop) = (places.clone(), state.results.clone(), state.stop.clone());
         let (prober, clock) = (self.parts.prober.clone(), self.parts.clock.clone());
         state.running.insert(name.to_owned(), Vec::new());
         self.parts.supervisor.spawn_child(TASK, async move {
-            // The semaphore is never closed.
-            let _place = places.acquire_owned().await;
-            let probe = AssertUnwindSafe(attempts::probe(&prober, &clock, &target)).catch_unwind();
-            let record = probe.await.ok().map(Box::new);
-            // The loop may have been started anew; then the result has no place to go.
-            let _gone = results.send((target.name.clone(), record)).await;
+            let work = async {
+                // The semaphore is never closed.
+                let _place = places.acquire_owned().await;
+                let probe = attempts::probe(&prober, &clock, &target);
+                let record = AssertUnwindSafe(probe).catch_unwind().await.ok().map(Box::new);
+                // The loop may have been started anew; then the result has no place to go.
+                let _gone = results.send((target.clone(), record)).await;
+            };
+            // Dropping a probe takes down what it spawned.
+            tokio::select! {
+                () = stop.stopped() => {}
+                () = work => {}
+            }
         });
         true
     }
 
     async fn replaced(&self, state: &mut State, gone: &[String]) {
-        self.follow_book(state);
         for name in gone {
+            state.schedule.forget(name);
             // Dropping the waiters tells them.
             state.running.remove(name);
             let end = targets::end_markers(&self.parts.store, name, self.parts.clock.now());
@@ -256,17 +268,22 @@ impl Probing {
                 self.events.unwritten(name, &error.to_string());
             }
         }
+        self.follow_book(state);
     }
 
     async fn finish(
         &self,
         state: &mut State,
-        name: String,
+        probed: &Target,
         record: Option<Box<ProbeRecord>>,
         context: &TaskContext,
     ) {
-        // A target that was removed meanwhile is not written about.
-        let Some(waiters) = state.running.remove(&name) else { return };
+        let name = &probed.name;
+        // Of a target that was removed, or is checked in another way now, nothing is written.
+        if self.parts.targets.get(name).is_none_or(|(target, _)| target.check != probed.check) {
+            return;
+        }
+        let Some(waiters) = state.running.remove(name) else { return };
         let Some(record) = record else {
             context.heartbeat.failed(format!("the probe of {name} panicked"));
             return;
@@ -276,7 +293,7 @@ impl Probing {
         match self.write(&record).await {
             Ok(()) => context.heartbeat.succeeded(),
             Err(reason) => {
-                self.events.unwritten(&name, &reason);
+                self.events.unwritten(name, &reason);
                 context.heartbeat.failed(reason);
             }
         }
@@ -288,15 +305,12 @@ impl Probing {
     /// Balefire that answers is still not well while a part of it is not: the loops judge each other
     /// here.
     fn judged(&self, record: ProbeRecord) -> ProbeRecord {
-        let own = self
-            .parts
-            .targets
-            .get(&record.target)
-            .is_some_and(|(t, _)| t.check == crate::model::Check::Balefire);
+        let own =
+            self.parts.targets.get(&record.target).is_some_and(|(t, _)| t.check == Check::Balefire);
         if !own || record.state != TargetState::Healthy {
             return record;
         }
-        let sick = |report: &crate::supervise::TaskReport| !report.healthy;
+        let sick = |report: &TaskReport| !report.healthy;
         match self.parts.supervisor.reports().into_iter().find(sick) {
             None => record,
             Some(part) => {

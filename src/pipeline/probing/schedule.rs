@@ -42,6 +42,11 @@ impl Schedule {
         }
     }
 
+    /// Has a target be due soon when it is followed again.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.entries.remove(name);
+    }
+
     fn put(&mut self, name: String, entry: Entry) {
         self.queue.insert((entry.due, name.clone()));
         self.entries.insert(name, entry);

@@ -10,7 +10,7 @@ mod web;
 
 pub use collect::CollectEvents;
 pub use control::ControlEvents;
-pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents, UpkeepEvents};
+pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents};
 pub use probe::ProbeEvents;
 pub use store::StoreEvents;
 pub use supervise::SuperviseEvents;

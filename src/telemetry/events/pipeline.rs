@@ -199,31 +199,3 @@ impl EvaluatingEvents {
         }
     }
 }
-
-/// Events of the upkeep loop.
-#[derive(Clone, Debug)]
-pub struct UpkeepEvents {
-    freed: IntCounter,
-    removed: IntCounter,
-}
-
-impl UpkeepEvents {
-    /// Registers its metrics.
-    pub fn new(telemetry: &Telemetry) -> Self {
-        Self {
-            freed: telemetry
-                .counter("balefire_cleanup_freed_bytes_total", "Bytes that clean-ups gave back."),
-            removed: telemetry.counter(
-                "balefire_cleanup_removed_total",
-                "Partitions and entries that clean-ups removed.",
-            ),
-        }
-    }
-
-    /// A clean-up is over.
-    pub fn cleaned(&self, partitions: u64, entries: u64, bytes: u64) {
-        self.freed.inc_by(bytes);
-        self.removed.inc_by(partitions + entries);
-        info!(partitions, entries, bytes, "clean-up removed what was past its retention");
-    }
-}
