@@ -120,6 +120,9 @@ impl Committer {
     )]
     fn commit(&mut self, group: Vec<Commit>) {
         let began = std::time::Instant::now();
+        if self.wal.is_full() {
+            self.begin_segment();
+        }
         let mut work = Work::new(self);
         let (mut commits, mut answers) = (Vec::new(), Vec::new());
         for commit in group {
@@ -159,19 +162,20 @@ impl Committer {
         drop(old);
     }
 
+    /// Begins a segment, which has to name all series anew: so between two groups, not within one.
+    /// Where that fails, the open one goes on, and the next group tries again.
+    fn begin_segment(&mut self) {
+        match self.wal.rotate(None) {
+            Ok(()) => self.named.clear(),
+            Err(error) => self.events.commit_failed(&error),
+        }
+    }
+
     fn make_durable(&mut self, commits: Vec<CommitRecord>) -> Result<(), StoreError> {
         if commits.is_empty() {
             return Ok(());
         }
-        self.wal.append(&LogRecord { commits, checkpoint: None })?;
-        if self.wal.is_full() {
-            // The commit is durable: that the next segment cannot be begun is for the next one.
-            match self.wal.rotate(None) {
-                Ok(()) => self.named.clear(),
-                Err(error) => self.events.commit_failed(&error),
-            }
-        }
-        Ok(())
+        self.wal.append(&LogRecord { commits, checkpoint: None })
     }
 
     /// Edits the state and begins a segment that holds all of it; older segments are removed.

@@ -18,7 +18,7 @@ use prost::Message as _;
 
 use super::{StoreError, keys, record::LogRecord};
 
-/// A new segment is begun when one is longer.
+/// A new segment is begun when one is longer, where nothing else is said.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// What each segment begins with; the last byte is the version.
 const HEADER: [u8; 6] = *b"BFWAL\x01";
@@ -59,6 +59,8 @@ pub(super) type Wrap = fn(&WalOptions, File) -> Box<dyn LogFile>;
 pub(super) struct WalOptions {
     pub(super) dir: PathBuf,
     pub(super) wrap: Wrap,
+    /// A new segment is begun when one is longer.
+    pub(super) segment_bytes: u64,
     #[cfg(any(test, feature = "testing"))]
     pub(super) faults: super::engine::fault::Faults,
 }
@@ -69,18 +71,19 @@ impl WalOptions {
         Self {
             dir,
             wrap: |_, file| Box::new(file),
+            segment_bytes: SEGMENT_BYTES,
             #[cfg(any(test, feature = "testing"))]
             faults: super::engine::fault::Faults::default(),
         }
     }
 
-    /// A log whose writing fails by `faults`.
+    /// A log of short segments, whose writing fails by `faults`.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn with_faults(dir: PathBuf, faults: super::engine::fault::Faults) -> Self {
         let wrap: Wrap = |options, file| {
             Box::new(super::engine::fault::FaultFile { file, faults: options.faults.clone() })
         };
-        Self { dir, wrap, faults }
+        Self { dir, wrap, segment_bytes: 2 << 10, faults }
     }
 }
 
@@ -140,7 +143,7 @@ impl Wal {
 
     /// Whether the open segment is long enough to be the last of its size.
     pub(super) fn is_full(&self) -> bool {
-        self.len >= SEGMENT_BYTES
+        self.len >= self.options.segment_bytes
     }
 
     /// Whether nothing stands in the open segment.
