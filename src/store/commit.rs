@@ -8,6 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::RwLock;
@@ -67,6 +68,8 @@ pub(super) struct Committer {
     /// Series that the open segment has named.
     pub(super) named: HashSet<u32>,
     pub(super) clock: Clock,
+    /// How long samples are kept.
+    pub(super) retention: Duration,
     pub(super) events: StoreEvents,
 }
 
@@ -190,23 +193,24 @@ impl Committer {
         self.wal.rotate(Some(&LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))?;
         self.named = named;
         self.publish(state);
-        remove_segments_before(&self.options, self.wal.number(), &self.events)
+        remove_segments_before(&self.options, self.wal.number(), &self.events);
+        Ok(())
     }
 }
 
-/// Removes segments that a checkpoint has made superfluous.
-pub(super) fn remove_segments_before(
-    options: &WalOptions,
-    number: u64,
-    events: &StoreEvents,
-) -> Result<(), StoreError> {
-    for old in wal::segments(&options.dir)?.into_iter().filter(|old| *old < number) {
+/// Removes segments that a checkpoint has made superfluous. What cannot be removed is reported and
+/// does no harm; the next checkpoint tries again.
+pub(super) fn remove_segments_before(options: &WalOptions, number: u64, events: &StoreEvents) {
+    let segments = match wal::segments(&options.dir) {
+        Ok(segments) => segments,
+        Err(error) => return events.left_over(&options.dir, &error),
+    };
+    for old in segments.into_iter().filter(|old| *old < number) {
         let path = keys::segment(&options.dir, old);
         if let Err(error) = fs::remove_file(&path) {
             events.left_over(&path, &error);
         }
     }
-    Ok(())
 }
 
 /// An error once more, for each of those whose commits were in the group.
@@ -230,8 +234,12 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(committer: &'a Committer) -> Self {
         let state = committer.published.read().clone();
-        let latest = committer.clock.now().plus(limits::SAMPLE_FUTURE_MAX);
-        let bounds = Bounds { floor: state.floor, latest };
+        let now = committer.clock.now();
+        let bounds = Bounds {
+            oldest: now.minus(committer.retention),
+            floor: state.floor,
+            latest: now.plus(limits::SAMPLE_FUTURE_MAX),
+        };
         Self { state, named: HashSet::new(), known: &committer.named, bounds }
     }
 

@@ -329,7 +329,7 @@ fn open_log(
     for path in &found.damaged {
         recovery::put_aside(dir, path)?;
     }
-    commit::remove_segments_before(options, number + 1, events)?;
+    commit::remove_segments_before(options, number + 1, events);
     Ok(wal)
 }
 
@@ -380,6 +380,7 @@ impl Store {
             options: parts.wal,
             named: HashSet::new(),
             clock: parts.clock.clone(),
+            retention: parts.options.retention,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
