@@ -123,7 +123,7 @@ impl Committer {
     )]
     fn commit(&mut self, group: Vec<Commit>) {
         let began = std::time::Instant::now();
-        if self.wal.is_full() {
+        if self.wal.is_done() {
             self.begin_segment();
         }
         let mut work = Work::new(self);

@@ -95,6 +95,8 @@ pub(super) struct Wal {
     file: Box<dyn LogFile>,
     /// The end of the last frame that is durable.
     len: u64,
+    /// Whether an earlier process began the segment: ids of series in it are that one's.
+    inherited: bool,
     /// Why nothing is written any more.
     poisoned: Option<Arc<str>>,
 }
@@ -123,7 +125,14 @@ impl Wal {
         // From here on the segment may be there after a crash, and count.
         let synced = File::open(&options.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| StoreError::Poisoned(error.to_string()))?;
-        Ok(Self { options, number, file, len: bytes.len() as u64, poisoned: None })
+        Ok(Self {
+            options,
+            number,
+            file,
+            len: bytes.len() as u64,
+            inherited: false,
+            poisoned: None,
+        })
     }
 
     /// Goes on with a segment whose good part is `len` bytes long; the rest is cut off.
@@ -133,7 +142,8 @@ impl Wal {
         let file = (options.wrap)(&options, file.map_err(StoreError::io("open", &path))?);
         file.set_len(len).map_err(StoreError::io("cut", &path))?;
         file.sync_data().map_err(StoreError::io("sync", &path))?;
-        Ok(Self { options, number, file, len, poisoned: None })
+        let inherited = len != HEADER.len() as u64;
+        Ok(Self { options, number, file, len, inherited, poisoned: None })
     }
 
     /// The number of the open segment.
@@ -141,14 +151,9 @@ impl Wal {
         self.number
     }
 
-    /// Whether the open segment is long enough to be the last of its size.
-    pub(super) fn is_full(&self) -> bool {
-        self.len >= self.options.segment_bytes
-    }
-
-    /// Whether nothing stands in the open segment.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == HEADER.len() as u64
+    /// Whether the next segment is due: the open one is long enough, or an earlier process began it.
+    pub(super) fn is_done(&self) -> bool {
+        self.inherited || self.len >= self.options.segment_bytes
     }
 
     /// Begins the next segment, with `first`.
