@@ -113,7 +113,7 @@ impl Drop for Partition {
         if self.doomed.load(Ordering::Acquire) {
             self.handles.forget(&self.dir);
             // What stays because of an error is found and doomed anew after the next start.
-            let _ = fs::remove_dir_all(&self.dir);
+            let _ = remove(&self.dir);
         }
     }
 }
@@ -499,9 +499,36 @@ pub(super) fn write(
         return Err(error);
     }
     let dir = parent.join(name);
-    let renamed = fs::rename(&unfinished, &dir).and_then(|()| File::open(parent)?.sync_all());
-    renamed.map_err(StoreError::io("rename", &unfinished))?;
+    handles.forget(&dir);
+    let put = put_in_place(&unfinished, &dir).and_then(|()| File::open(parent)?.sync_all());
+    put.map_err(StoreError::io("rename", &unfinished))?;
+    // What was replaced, if anything was.
+    let _ = fs::remove_dir_all(&unfinished);
     Partition::load(&dir, handles)
+}
+
+/// Gives a directory its name. One that has it already, which nobody knows of (publishing it failed),
+/// changes places with it: at no time is there none.
+fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if to.exists() {
+        return Ok(renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)?);
+    }
+    fs::rename(from, to)
+}
+
+/// Removes a directory so that a crash leaves all of it, or what the next start removes as unfinished.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    let mut going = dir.as_os_str().to_owned();
+    going.push(format!(".old.{}", keys::UNFINISHED));
+    if Path::new(&going).exists() {
+        fs::remove_dir_all(&going)?;
+    }
+    fs::rename(dir, &going)?;
+    if let Some(parent) = dir.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    fs::remove_dir_all(going)
 }
 
 fn write_unfinished(
