@@ -126,18 +126,20 @@ type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BadRecord> + 'a;
 
 impl Partition {
     /// The partition in `dir`; its database is opened by the first reader.
+    ///
+    /// `Damaged` is for good; other errors may pass, and say nothing of the partition.
     pub(super) fn load(dir: &Path, handles: &Arc<Handles>) -> Result<Self, StoreError> {
         let path = dir.join(keys::MANIFEST);
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
-        let found = bytes.first().copied().unwrap_or(record::VERSION);
-        if found > record::VERSION {
+        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => damaged(error.to_string()),
+            _ => StoreError::io("read", &path)(error),
+        })?;
+        let version = record::unseal_any(&bytes).map(|(version, _)| version);
+        if let Some(found) = version.filter(|found| *found != record::VERSION) {
             return Err(StoreError::UnknownFormat { path, found, known: record::VERSION });
         }
-        let damaged = |error: BadRecord| StoreError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        let manifest = record::unseal_message(&bytes).map_err(damaged)?;
+        let manifest = record::unseal_message(&bytes).map_err(|bad| damaged(bad.to_string()))?;
         Ok(Self {
             dir: dir.to_owned(),
             manifest,
@@ -329,7 +331,7 @@ impl Partition {
             EngineError::Io(error) => {
                 !matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
             }
-            EngineError::Panicked(_) => false,
+            EngineError::Locked(_) | EngineError::Panicked(_) => false,
         };
         if passes {
             StoreError::engine("read", &self.dir)(error)

@@ -87,11 +87,12 @@ fn load_all(
     for path in list(&dir.join(name))? {
         match Partition::load(&path, handles) {
             Ok(partition) => loaded.push(Arc::new(partition)),
-            Err(error @ StoreError::UnknownFormat { .. }) => return Err(error),
-            Err(error) => {
+            Err(error @ StoreError::Damaged { .. }) => {
                 recovery.quarantined.push(error.to_string());
                 put_aside(dir, &path)?;
             }
+            // Descriptors or rights are missing, say: that is no reason to move it away.
+            Err(error) => return Err(error),
         }
     }
     loaded.sort_by_key(|p| {
@@ -238,7 +239,10 @@ fn restore_catalog(
                 found.recovery.quarantined.push(told.to_owned());
                 return Ok(());
             }
-            Err(error) => found.recovery.quarantined.push(error.to_string()),
+            Err(error @ StoreError::Damaged { .. }) => {
+                found.recovery.quarantined.push(error.to_string());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
