@@ -564,3 +564,23 @@ fn removing_a_directory_minds_no_earlier_attempt() {
     partition::remove(&dir).unwrap();
     assert_eq!(fs::read_dir(fixture.dir()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_partition_whose_database_failed_is_not_tried_again() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    let whole = all(&store, Vec::new());
+    let opened = || breakage.engine_opened.load(Ordering::SeqCst);
+    store.seal().unwrap();
+    breakage.engine_reads.arm(1);
+    let first = all(&store, Vec::new());
+    assert!(first[0].1.len() < whole[0].1.len(), "the rest is served");
+    let before = opened();
+    assert_eq!(all(&store, Vec::new()), first);
+    assert_eq!(opened(), before);
+    drop(store);
+    assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), whole);
+}
