@@ -9,7 +9,10 @@
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
 
 use balefire::{
-    model::{AuditRecord, Batch, Labels, PageRequest, Sample, SeriesSample},
+    model::{
+        AlertState, AuditRecord, Batch, Labels, PageRequest, ProbeAnswer, ProbeRecord, Sample,
+        SeriesSample, Severity, TargetState, Transition,
+    },
     promql::{Queryable as _, Selection},
     store::{
         Change, Options, Store, StoreError,
@@ -25,14 +28,18 @@ const END: Timestamp = Timestamp::from_millis(i64::MAX);
 const DAY: Duration = Duration::from_hours(24);
 /// The length of a partition, and how late a sample may be.
 const RANGE: Duration = Duration::from_hours(2);
+/// How many targets there are.
+const TARGETS: u8 = 3;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Samples of series by number, at seconds before now, and how many audit entries with them.
+    /// Samples of series by number, at seconds before now, and history with them.
     Append {
         samples: Vec<(u8, u16)>,
-        audit: u8,
+        history: Written,
     },
+    /// A target, by number, is gone.
+    DeleteTarget(u8),
     /// The same batch again.
     Repeat,
     /// Minutes pass.
@@ -48,10 +55,28 @@ enum Operation {
     BreakLog(u8),
 }
 
+/// Entries of the history in one commit.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    /// How many audit entries.
+    audit: u8,
+    /// How many transitions.
+    transitions: u8,
+    /// Probes of targets by number.
+    probes: Vec<u8>,
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    (0_u8..4, 0_u8..4, prop::collection::vec(0..TARGETS, 0..6))
+        .prop_map(|(audit, transitions, probes)| Written { audit, transitions, probes })
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let samples = prop::collection::vec((0_u8..6, 0_u16..20_000), 0..40);
     prop_oneof![
-        8 => (samples, 0_u8..4).prop_map(|(samples, audit)| Operation::Append { samples, audit }),
+        8 => (samples, written())
+            .prop_map(|(samples, history)| Operation::Append { samples, history }),
+        1 => (0..TARGETS).prop_map(Operation::DeleteTarget),
         1 => Just(Operation::Repeat),
         3 => (1_u16..400).prop_map(Operation::Wait),
         2 => Just(Operation::Seal),
@@ -68,6 +93,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     series: BTreeMap<Labels, BTreeMap<Timestamp, f64>>,
     audit: u64,
+    /// The values of the transitions, oldest first.
+    transitions: Vec<f64>,
+    /// Target and text of each probe, oldest first.
+    probes: Vec<(u8, String)>,
     /// Nothing older comes in.
     floor: Timestamp,
     /// What is older lies in partitions; a restart goes back to this floor.
@@ -76,7 +105,7 @@ struct Model {
 
 impl Model {
     /// Takes what may come in; returns how many samples are accepted, repeated, refused.
-    fn append(&mut self, batch: &Batch) -> (u64, u64, u64) {
+    fn append(&mut self, batch: &Batch, now: Timestamp) -> (u64, u64, u64) {
         let (mut accepted, mut duplicates, mut rejected) = (0, 0, 0);
         for SeriesSample { labels, sample } in &batch.samples {
             let time = sample.timestamp;
@@ -84,7 +113,7 @@ impl Model {
             let newest = series.last_key_value().map(|(newest, _)| *newest);
             let late = newest.is_some_and(|n| n >= self.sealed && time < n.minus(RANGE));
             match series.get(&time) {
-                _ if time < self.floor => rejected += 1,
+                _ if time < self.floor || time < now.minus(DAY) => rejected += 1,
                 Some(value) if value.to_bits() == sample.value.to_bits() => duplicates += 1,
                 Some(_) => rejected += 1,
                 None if late => rejected += 1,
@@ -133,8 +162,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let model =
-            Model { series: BTreeMap::new(), audit: 0, floor: BEGINNING, sealed: BEGINNING };
+        let model = Model {
+            series: BTreeMap::new(),
+            audit: 0,
+            transitions: Vec::new(),
+            probes: Vec::new(),
+            floor: BEGINNING,
+            sealed: BEGINNING,
+        };
         let mut world = Self {
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
             dir: temporary(),
@@ -167,11 +202,12 @@ impl World {
 
     fn apply(&mut self, operation: &Operation) {
         match operation {
-            Operation::Append { samples, audit } => {
+            Operation::Append { samples, history } => {
                 self.last = self.batch(samples);
-                self.send(*audit);
+                self.send(history);
             }
-            Operation::Repeat => self.send(0),
+            Operation::DeleteTarget(target) => self.delete_target(*target),
+            Operation::Repeat => self.send(&Written::default()),
             Operation::Wait(minutes) => {
                 let now = self.clock.now().plus(Duration::from_mins(1) * u32::from(*minutes));
                 self.clock.set(now);
@@ -202,16 +238,38 @@ impl World {
         Batch { samples: samples.collect(), metadata: Vec::new() }
     }
 
-    fn send(&mut self, audit: u8) {
-        let changes = (0..audit).map(|_| Change::AddAudit(entry(self.clock.now()))).collect();
+    fn send(&mut self, history: &Written) {
+        let now = self.clock.now();
+        let audit = (0..history.audit).map(|_| Change::AddAudit(entry(now)));
+        let mut next = || {
+            self.value += 1.0;
+            self.value
+        };
+        let values: Vec<f64> = (0..history.transitions).map(|_| next()).collect();
+        let probes: Vec<(u8, String)> =
+            history.probes.iter().map(|target| (*target, next().to_string())).collect();
+        let transitions = values.iter().map(|value| Change::AddTransition(transition(now, *value)));
+        let probed = probes.iter().map(|(n, text)| Change::AddProbe(probe(now, *n, text)));
+        let changes = audit.chain(transitions).chain(probed).collect();
         let sent = self.store().append_and_commit(self.last.clone(), changes);
         match self.runtime.block_on(sent) {
             Ok(summary) => {
-                let expected = self.model.append(&self.last);
+                let expected = self.model.append(&self.last, now);
                 assert_eq!((summary.accepted, summary.duplicates, summary.rejected), expected);
-                self.model.audit += u64::from(audit);
+                self.model.audit += u64::from(history.audit);
+                self.model.transitions.extend(values);
+                self.model.probes.extend(probes);
             }
             // Nothing of it is there, and the next one may succeed.
+            Err(StoreError::NotDurable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn delete_target(&mut self, target: u8) {
+        let change = Change::DeleteTarget(target.to_string());
+        match self.runtime.block_on(self.store().commit(vec![change])) {
+            Ok(()) => self.model.probes.retain(|(probed, _)| *probed != target),
             Err(StoreError::NotDurable(_)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -250,6 +308,23 @@ impl World {
         let page = self.store().audit(&PageRequest::largest()).unwrap();
         let sequences = page.items.iter().map(|entry| entry.sequence);
         assert!(sequences.eq((1..=self.model.audit).rev()));
+        let all = PageRequest::largest();
+        let transitions = self.store().transitions(None, BEGINNING, END, &all).unwrap().items;
+        let stored: Vec<_> = transitions.iter().rev().map(|(n, t)| (*n, t.value)).collect();
+        let expected: Vec<_> = (1..).zip(self.model.transitions.iter().copied()).collect();
+        assert_eq!(stored, expected);
+        (0..TARGETS).for_each(|target| self.check_probes(target));
+    }
+
+    fn check_probes(&self, target: u8) {
+        let name = target.to_string();
+        let all = PageRequest::largest();
+        let stored = self.store().probes(&name, BEGINNING, END, &all).unwrap().items;
+        let mine = self.model.probes.iter().filter(|(probed, _)| *probed == target);
+        let expected: Vec<&str> = mine.map(|(_, text)| text.as_str()).rev().collect();
+        assert_eq!(stored.iter().map(|p| p.error.as_str()).collect::<Vec<_>>(), expected);
+        let last = self.store().last_probe(&name);
+        assert_eq!(last.map(|p| p.error).as_deref(), expected.first().copied());
     }
 }
 
@@ -267,6 +342,33 @@ fn entry(time: Timestamp) -> AuditRecord {
         subject: String::new(),
         before: String::new(),
         after: String::new(),
+    }
+}
+
+fn transition(time: Timestamp, value: f64) -> Transition {
+    Transition {
+        time,
+        rule_id: "r".into(),
+        name: "R".into(),
+        severity: Severity::High,
+        labels: Labels::of("ALERTS", []),
+        from: AlertState::Pending,
+        to: AlertState::Firing,
+        value,
+        notified: false,
+    }
+}
+
+fn probe(started_at: Timestamp, target: u8, text: &str) -> ProbeRecord {
+    ProbeRecord {
+        target: target.to_string(),
+        state: TargetState::Unhealthy,
+        started_at,
+        duration: Duration::from_millis(5),
+        attempts: Vec::new(),
+        answer: ProbeAnswer::default(),
+        error: text.to_owned(),
+        stderr_tail: String::new(),
     }
 }
 

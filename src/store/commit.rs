@@ -8,6 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::RwLock;
@@ -67,6 +68,8 @@ pub(super) struct Committer {
     /// Series that the open segment has named.
     pub(super) named: HashSet<u32>,
     pub(super) clock: Clock,
+    /// How long samples are kept.
+    pub(super) retention: Duration,
     pub(super) events: StoreEvents,
 }
 
@@ -120,6 +123,9 @@ impl Committer {
     )]
     fn commit(&mut self, group: Vec<Commit>) {
         let began = std::time::Instant::now();
+        if self.wal.is_done() {
+            self.begin_segment();
+        }
         let mut work = Work::new(self);
         let (mut commits, mut answers) = (Vec::new(), Vec::new());
         for commit in group {
@@ -159,19 +165,20 @@ impl Committer {
         drop(old);
     }
 
+    /// Begins a segment, which has to name all series anew: so between two groups, not within one.
+    /// Where that fails, the open one goes on, and the next group tries again.
+    fn begin_segment(&mut self) {
+        match self.wal.rotate(None) {
+            Ok(()) => self.named.clear(),
+            Err(error) => self.events.commit_failed(&error),
+        }
+    }
+
     fn make_durable(&mut self, commits: Vec<CommitRecord>) -> Result<(), StoreError> {
         if commits.is_empty() {
             return Ok(());
         }
-        self.wal.append(&LogRecord { commits, checkpoint: None })?;
-        if self.wal.is_full() {
-            // The commit is durable: that the next segment cannot be begun is for the next one.
-            match self.wal.rotate(None) {
-                Ok(()) => self.named.clear(),
-                Err(error) => self.events.commit_failed(&error),
-            }
-        }
-        Ok(())
+        self.wal.append(&LogRecord { commits, checkpoint: None })
     }
 
     /// Edits the state and begins a segment that holds all of it; older segments are removed.
@@ -186,23 +193,24 @@ impl Committer {
         self.wal.rotate(Some(&LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))?;
         self.named = named;
         self.publish(state);
-        remove_segments_before(&self.options, self.wal.number(), &self.events)
+        remove_segments_before(&self.options, self.wal.number(), &self.events);
+        Ok(())
     }
 }
 
-/// Removes segments that a checkpoint has made superfluous.
-pub(super) fn remove_segments_before(
-    options: &WalOptions,
-    number: u64,
-    events: &StoreEvents,
-) -> Result<(), StoreError> {
-    for old in wal::segments(&options.dir)?.into_iter().filter(|old| *old < number) {
+/// Removes segments that a checkpoint has made superfluous. What cannot be removed is reported and
+/// does no harm; the next checkpoint tries again.
+pub(super) fn remove_segments_before(options: &WalOptions, number: u64, events: &StoreEvents) {
+    let segments = match wal::segments(&options.dir) {
+        Ok(segments) => segments,
+        Err(error) => return events.left_over(&options.dir, &error),
+    };
+    for old in segments.into_iter().filter(|old| *old < number) {
         let path = keys::segment(&options.dir, old);
         if let Err(error) = fs::remove_file(&path) {
             events.left_over(&path, &error);
         }
     }
-    Ok(())
 }
 
 /// An error once more, for each of those whose commits were in the group.
@@ -226,8 +234,12 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(committer: &'a Committer) -> Self {
         let state = committer.published.read().clone();
-        let latest = committer.clock.now().plus(limits::SAMPLE_FUTURE_MAX);
-        let bounds = Bounds { floor: state.floor, latest };
+        let now = committer.clock.now();
+        let bounds = Bounds {
+            oldest: now.minus(committer.retention),
+            floor: state.floor,
+            latest: now.plus(limits::SAMPLE_FUTURE_MAX),
+        };
         Self { state, named: HashSet::new(), known: &committer.named, bounds }
     }
 

@@ -92,6 +92,12 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed: the daemon is stopping")]
     Closed,
+    /// The thread that writes the log panicked.
+    #[error(
+        "the thread that writes the log died of a bug, nothing is accepted any more: restart, and \
+         report the panic that the journal shows; what was acknowledged is safe"
+    )]
+    CommitterDied,
 }
 
 impl StoreError {
@@ -99,12 +105,18 @@ impl StoreError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Locked { .. } | Self::UnknownFormat { .. } => ErrorCode::FailedPrecondition,
-            Self::Io { .. } | Self::Engine { .. } => ErrorCode::Internal,
+            Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
             Self::NoSpace { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
+    }
+
+    /// Whether it is for want of room alone.
+    pub(super) fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), QuotaExceeded | StorageFull))
     }
 
     /// For `map_err`: an I/O error with what was tried on what.

@@ -181,6 +181,8 @@ pub(super) enum Refusal {
     Conflict(Timestamp),
     /// Too far behind the newest sample of the series.
     Late(Timestamp),
+    /// Older than the retention, which begins at the second time.
+    Expired(Timestamp, Timestamp),
     /// Before everything that is still open.
     Sealed(Timestamp, Timestamp),
     /// Ahead of the clock.
@@ -199,6 +201,11 @@ impl std::fmt::Display for Refusal {
             Self::Late(time) => write!(
                 f,
                 "{time} is more than {late} behind the newest sample of the series: send samples sooner"
+            ),
+            Self::Expired(time, oldest) => write!(
+                f,
+                "{time} is too old: what lies before {oldest} is past the retention and not kept; check \
+                 that the time is in milliseconds"
             ),
             Self::Sealed(time, floor) => write!(
                 f,
@@ -222,6 +229,8 @@ impl std::fmt::Display for Refusal {
 /// Between which times samples are taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
+    /// What lies before is older than the retention.
+    pub(super) oldest: Timestamp,
     /// What lies before is sealed.
     pub(super) floor: Timestamp,
     /// The clock, and what it may be wrong.
@@ -268,6 +277,9 @@ impl Head {
         let time = sample.timestamp;
         if time > bounds.latest {
             return Admission::Refused(Refusal::Future(time));
+        }
+        if time < bounds.oldest {
+            return Admission::Refused(Refusal::Expired(time, bounds.oldest));
         }
         if time < bounds.floor {
             return Admission::Refused(Refusal::Sealed(time, bounds.floor));
@@ -361,6 +373,7 @@ mod tests {
     use super::*;
 
     const OPEN: Bounds = Bounds {
+        oldest: Timestamp::from_millis(i64::MIN),
         floor: Timestamp::from_millis(i64::MIN),
         latest: Timestamp::from_millis(i64::MAX),
     };
@@ -431,12 +444,17 @@ mod tests {
 
     #[test]
     fn bounds_are_kept() {
-        let bounds = Bounds { floor: Timestamp::from_secs(100), latest: Timestamp::from_secs(200) };
+        let bounds = Bounds {
+            oldest: Timestamp::from_secs(50),
+            floor: Timestamp::from_secs(100),
+            latest: Timestamp::from_secs(200),
+        };
         let mut head = Head::new(10);
         let mut at = |second| {
             let timestamp = Timestamp::from_secs(second);
             head.append(&Labels::of("up", []), Sample { timestamp, value: 1.0 }, bounds)
         };
+        assert!(matches!(at(49), Admission::Refused(Refusal::Expired(..))));
         assert!(matches!(at(99), Admission::Refused(Refusal::Sealed(..))));
         assert!(matches!(at(201), Admission::Refused(Refusal::Future(_))));
         assert!(matches!((at(100), at(200)), (Admission::Accepted(_), Admission::Accepted(_))));

@@ -240,14 +240,15 @@ impl History {
         self.next = sealed;
     }
 
-    /// Everything that a checkpoint has to hold of the history.
+    /// Everything that a checkpoint has to hold of the history. The tails come first: a last probe
+    /// that stands in one must not be taken before the entries with lower numbers.
     pub(super) fn to_records(&self) -> Result<Vec<ChangeRecord>, BadRecord> {
         let hidden = self.hidden.iter().map(|(target, below)| {
             let hidden = HiddenRecord { target: target.clone(), below: *below };
             Ok(ChangeRecord { sequence: 0, kind: Some(RecordKind::Hidden(hidden)) })
         });
         let tails = self.tails.iter().flat_map(Tail::iter);
-        let entries = self.last_probes.values().chain(tails).map(|entry| entry.record());
+        let entries = tails.chain(self.last_probes.values()).map(|entry| entry.record());
         hidden.chain(entries).collect()
     }
 

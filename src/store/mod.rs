@@ -43,7 +43,10 @@ use std::{
     collections::HashSet,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -104,6 +107,8 @@ struct Inner {
     published: Published,
     /// `None` while it is being dropped.
     queue: Option<mpsc::Sender<Request>>,
+    /// Whether the end was asked for.
+    closing: AtomicBool,
     /// The committer; `None` once it has ended.
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Held while sealing or cleaning up: one at a time.
@@ -247,18 +252,33 @@ impl Inner {
     fn edit(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<State, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Edit { edit: Box::new(edit), reply })?;
-        answer.blocking_recv().map_err(|_| StoreError::Closed)
+        answer.blocking_recv().map_err(|_| self.no_committer())
     }
 
     /// Has the committer change the state and begin the log anew. Blocking.
     fn checkpoint(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Checkpoint { edit: Box::new(edit), reply })?;
-        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+        answer.blocking_recv().map_err(|_| self.no_committer())?
     }
 
     fn ask(&self, request: Request) -> Result<(), StoreError> {
-        self.queue().blocking_send(request).map_err(|_| StoreError::Closed)
+        self.queue().blocking_send(request).map_err(|_| self.no_committer())
+    }
+
+    /// Why there is no committer that answers.
+    fn no_committer(&self) -> StoreError {
+        let closed = self.closing.load(Ordering::Acquire);
+        if closed { StoreError::Closed } else { StoreError::CommitterDied }
+    }
+
+    fn ask_to_close(&self) -> Result<(), StoreError> {
+        // A committer that died before is told as such.
+        if self.queue().is_closed() {
+            return Err(self.no_committer());
+        }
+        self.closing.store(true, Ordering::Release);
+        self.ask(Request::Close)
     }
 
     fn join(&self) {
@@ -318,18 +338,18 @@ fn open_log(
     };
     if found.recovery.quarantined.is_empty() {
         let mut wal = Wal::resume(options.clone(), number, good)?;
-        // Ids of series are a segment's own: this process begins its own.
-        if !wal.is_empty() {
-            wal.rotate(None)?;
-        }
-        return Ok(wal);
+        // This process begins its own segment; on a full disk the commits try again, and report it.
+        return match if wal.is_done() { wal.rotate(None) } else { Ok(()) } {
+            Err(error) if !error.is_full_disk() => Err(error),
+            _ => Ok(wal),
+        };
     }
     let first = checkpoint_of(&found.state, number + 1)?;
     let wal = Wal::begin(options.clone(), number + 1, first.as_ref())?;
     for path in &found.damaged {
         recovery::put_aside(dir, path)?;
     }
-    commit::remove_segments_before(options, number + 1, events)?;
+    commit::remove_segments_before(options, number + 1, events);
     Ok(wal)
 }
 
@@ -380,6 +400,7 @@ impl Store {
             options: parts.wal,
             named: HashSet::new(),
             clock: parts.clock.clone(),
+            retention: parts.options.retention,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -393,6 +414,7 @@ impl Store {
             handles,
             published,
             queue: Some(sender),
+            closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
             lock: Mutex::new(Some(lock)),
@@ -422,8 +444,8 @@ impl Store {
         }
         let (reply, answer) = oneshot::channel();
         let request = Request::Commit(Commit { batch, changes, reply });
-        self.0.queue().send(request).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        self.0.queue().send(request).await.map_err(|_| self.0.no_committer())?;
+        answer.await.map_err(|_| self.0.no_committer())?
     }
 
     /// What is stored now, for queries. Selecting from it blocks where it reads partitions.
@@ -565,11 +587,11 @@ impl Store {
     /// on from memory.
     pub fn close(&self) -> Result<(), StoreError> {
         let _alone = self.0.maintenance.lock();
-        self.0.ask(Request::Close)?;
+        let asked = self.0.ask_to_close();
         self.0.join();
         self.0.handles.close_idle();
         *self.0.lock.lock() = None;
-        Ok(())
+        asked
     }
 }
 

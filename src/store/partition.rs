@@ -113,7 +113,7 @@ impl Drop for Partition {
         if self.doomed.load(Ordering::Acquire) {
             self.handles.forget(&self.dir);
             // What stays because of an error is found and doomed anew after the next start.
-            let _ = fs::remove_dir_all(&self.dir);
+            let _ = remove(&self.dir);
         }
     }
 }
@@ -126,18 +126,20 @@ type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BadRecord> + 'a;
 
 impl Partition {
     /// The partition in `dir`; its database is opened by the first reader.
+    ///
+    /// `Damaged` is for good; other errors may pass, and say nothing of the partition.
     pub(super) fn load(dir: &Path, handles: &Arc<Handles>) -> Result<Self, StoreError> {
         let path = dir.join(keys::MANIFEST);
-        let bytes = fs::read(&path).map_err(StoreError::io("read", &path))?;
-        let found = bytes.first().copied().unwrap_or(record::VERSION);
-        if found > record::VERSION {
+        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => damaged(error.to_string()),
+            _ => StoreError::io("read", &path)(error),
+        })?;
+        let version = record::unseal_any(&bytes).map(|(version, _)| version);
+        if let Some(found) = version.filter(|found| *found != record::VERSION) {
             return Err(StoreError::UnknownFormat { path, found, known: record::VERSION });
         }
-        let damaged = |error: BadRecord| StoreError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        };
-        let manifest = record::unseal_message(&bytes).map_err(damaged)?;
+        let manifest = record::unseal_message(&bytes).map_err(|bad| damaged(bad.to_string()))?;
         Ok(Self {
             dir: dir.to_owned(),
             manifest,
@@ -329,7 +331,7 @@ impl Partition {
             EngineError::Io(error) => {
                 !matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
             }
-            EngineError::Panicked(_) => false,
+            EngineError::Locked(_) | EngineError::Panicked(_) => false,
         };
         if passes {
             StoreError::engine("read", &self.dir)(error)
@@ -499,9 +501,36 @@ pub(super) fn write(
         return Err(error);
     }
     let dir = parent.join(name);
-    let renamed = fs::rename(&unfinished, &dir).and_then(|()| File::open(parent)?.sync_all());
-    renamed.map_err(StoreError::io("rename", &unfinished))?;
+    handles.forget(&dir);
+    let put = put_in_place(&unfinished, &dir).and_then(|()| File::open(parent)?.sync_all());
+    put.map_err(StoreError::io("rename", &unfinished))?;
+    // What was replaced, if anything was.
+    let _ = fs::remove_dir_all(&unfinished);
     Partition::load(&dir, handles)
+}
+
+/// Gives a directory its name. One that has it already, which nobody knows of (publishing it failed),
+/// changes places with it: at no time is there none.
+fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if to.exists() {
+        return Ok(renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)?);
+    }
+    fs::rename(from, to)
+}
+
+/// Removes a directory so that a crash leaves all of it, or what the next start removes as unfinished.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    let mut going = dir.as_os_str().to_owned();
+    going.push(format!(".old.{}", keys::UNFINISHED));
+    if Path::new(&going).exists() {
+        fs::remove_dir_all(&going)?;
+    }
+    fs::rename(dir, &going)?;
+    if let Some(parent) = dir.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    fs::remove_dir_all(going)
 }
 
 fn write_unfinished(

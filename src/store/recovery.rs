@@ -87,11 +87,12 @@ fn load_all(
     for path in list(&dir.join(name))? {
         match Partition::load(&path, handles) {
             Ok(partition) => loaded.push(Arc::new(partition)),
-            Err(error @ StoreError::UnknownFormat { .. }) => return Err(error),
-            Err(error) => {
+            Err(error @ StoreError::Damaged { .. }) => {
                 recovery.quarantined.push(error.to_string());
                 put_aside(dir, &path)?;
             }
+            // Descriptors or rights are missing, say: that is no reason to move it away.
+            Err(error) => return Err(error),
         }
     }
     loaded.sort_by_key(|p| {
@@ -238,7 +239,10 @@ fn restore_catalog(
                 found.recovery.quarantined.push(told.to_owned());
                 return Ok(());
             }
-            Err(error) => found.recovery.quarantined.push(error.to_string()),
+            Err(error @ StoreError::Damaged { .. }) => {
+                found.recovery.quarantined.push(error.to_string());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -246,7 +250,8 @@ fn restore_catalog(
 
 /// What lies in partitions is not needed in memory: a crash may have come between the two.
 fn settle(state: &mut State) {
-    let floor = state.partitions.iter().map(|p| p.end()).max().unwrap_or(state.floor);
+    let with_samples = state.partitions.iter().filter(|p| p.manifest().samples > 0);
+    let floor = with_samples.map(|p| p.end()).max().unwrap_or(state.floor);
     let mut sealed = state.history.sealed;
     for partition in state.history.partitions.iter() {
         for (sealed, span) in sealed.iter_mut().zip(&partition.manifest().history) {

@@ -18,11 +18,10 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
 
     let mut freed = CleanUp { partitions: doomed.len() as u64, ..CleanUp::default() };
     let mut dirs: HashSet<PathBuf> = HashSet::new();
-    for partition in doomed {
+    for partition in &doomed {
         freed.bytes += partition.manifest().bytes;
         freed.entries += partition.manifest().history.iter().map(|span| span.count).sum::<u64>();
         dirs.insert(partition.dir().to_owned());
-        partition.doom();
     }
     let before = state.history.unsealed();
     let after = store.edit(move |state| {
@@ -32,10 +31,13 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
         state.history.cut_older(history_limit);
         state.history.forget_hidden();
     })?;
+    doomed.iter().for_each(|partition| partition.doom());
     // Holding the old state up to here has the directories removed by this thread.
     drop(state);
     freed.entries += before.saturating_sub(after.history.unsealed()) as u64;
-    store.events.cleaned(freed.partitions, freed.entries, freed.bytes);
+    if freed != CleanUp::default() {
+        store.events.cleaned(freed.partitions, freed.entries, freed.bytes);
+    }
     Ok(freed)
 }
 

@@ -53,12 +53,13 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
         }
     })?;
     let mut new = New::default();
-    let outcome =
-        write(store, &state, history_due, &mut new).and_then(|()| publish(store, &state, &new));
-    if let Err(error) = outcome {
-        // A poisoned log may already begin with the checkpoint that counts on them.
-        if !matches!(error, StoreError::Poisoned(_)) {
-            new.samples.iter().chain(&new.history).for_each(|partition| partition.doom());
+    if let Err(error) = write(store, &state, history_due, &mut new) {
+        new.doom();
+        return Err(error);
+    }
+    if let Err(error) = publish(store, &state, &new) {
+        if !may_be_published(&error) {
+            new.doom();
         }
         return Err(error);
     }
@@ -82,6 +83,18 @@ fn shorten_log(store: &Inner, state: &State) -> Result<u64, StoreError> {
 struct New {
     samples: Vec<Arc<Partition>>,
     history: Option<Arc<Partition>>,
+}
+
+impl New {
+    fn doom(&self) {
+        self.samples.iter().chain(&self.history).for_each(|partition| partition.doom());
+    }
+}
+
+/// Whether the log may begin with a checkpoint that counts on the new partitions, although publishing
+/// them failed so. Where it does not, they do no harm: the next sealing or start takes care of them.
+fn may_be_published(error: &StoreError) -> bool {
+    matches!(error, StoreError::Poisoned(_) | StoreError::Closed | StoreError::CommitterDied)
 }
 
 fn write(store: &Inner, state: &State, history_due: bool, new: &mut New) -> Result<(), StoreError> {
@@ -174,7 +187,7 @@ fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     copies.truncate((copies.len() + 1).saturating_sub(CATALOG_COPIES));
     for old in copies {
         let path = parent.join(keys::numbered(old));
-        if let Err(error) = fs::remove_dir_all(&path) {
+        if let Err(error) = partition::remove(&path) {
             store.events.left_over(&path, &error);
         }
     }

@@ -109,7 +109,11 @@ impl State {
         for series in &commit.series {
             names.insert(series.id, super::record::labels(series.labels.as_ref())?);
         }
-        let bounds = Bounds { floor: self.floor, latest: Timestamp::from_millis(i64::MAX) };
+        let bounds = Bounds {
+            oldest: Timestamp::from_millis(i64::MIN),
+            floor: self.floor,
+            latest: Timestamp::from_millis(i64::MAX),
+        };
         let (mut time, mut replayed, mut unnamed) = (0_i64, 0, false);
         for ((id, distance), bits) in commit.ids.iter().zip(&commit.times).zip(&commit.values) {
             time = time.wrapping_add(*distance);

@@ -1,6 +1,9 @@
 //! A store that tests can break: on an engine in memory, with faults in the engine and in the log.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use super::{
     Options, Parts, Recovery, Store, StoreError,
@@ -20,6 +23,10 @@ pub use super::engine::fault::Faults;
 pub struct Breakage {
     /// Writing calls of the engine.
     pub engine: Faults,
+    /// Walks of the engine, each of which loses its database.
+    pub engine_reads: Faults,
+    /// How often the engine opened a database.
+    pub engine_opened: Arc<AtomicI64>,
     /// Writing calls of the log.
     pub log: Faults,
 }
@@ -31,7 +38,12 @@ pub fn open(
     clock: Clock,
     breakage: &Breakage,
 ) -> Result<(Store, Recovery), StoreError> {
-    let engine = FaultEngine { inner: Box::new(MemoryEngine), faults: breakage.engine.clone() };
+    let engine = FaultEngine {
+        inner: Box::new(MemoryEngine),
+        faults: breakage.engine.clone(),
+        reads: breakage.engine_reads.clone(),
+        opened: Arc::clone(&breakage.engine_opened),
+    };
     let wal = WalOptions::with_faults(dir.join(keys::WAL), breakage.log.clone());
     let parts = Parts { engine: Box::new(engine), wal, clock, options };
     Store::open_with(dir, parts, StoreEvents::new(&Telemetry::new()))

@@ -29,6 +29,14 @@ impl Fixture {
         Store::open(self.dir(), Options::default(), self.clock.clone(), &Telemetry::new())
     }
 
+    /// On an engine in memory and a log of short segments, both of which fail by `breakage`.
+    fn open_breakable(&self, breakage: &testing::Breakage) -> Store {
+        let opened =
+            testing::open(self.dir(), Options::default(), self.clock.clone(), breakage).unwrap();
+        assert_eq!(opened.1.quarantined, Vec::<String>::new());
+        opened.0
+    }
+
     fn open(&self) -> Store {
         let (store, recovery) = self.try_open().unwrap();
         assert_eq!(recovery.quarantined, Vec::<String>::new());
@@ -407,4 +415,172 @@ fn a_clock_far_off_is_told() {
     let store = fixture.open();
     let summary = append(&store, "a", START.plus(HOUR), 1.0);
     assert!(summary.rejections[0].reason.contains("in the future"), "{:?}", summary.rejections);
+}
+
+#[test]
+fn series_are_named_again_in_each_segment() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    for round in 0..4 {
+        // More than a segment takes.
+        let from = START.plus(Duration::from_secs(1) * round);
+        let samples = (0..500).map(|n| ("a", from.plus(Duration::from_millis(1) * n), 0.1));
+        block(store.append(batch(samples))).unwrap();
+    }
+    drop(store);
+    assert!(wal::segments(&fixture.dir().join(keys::WAL)).unwrap().len() >= 4);
+    assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new())[0].1.len(), 2000);
+}
+
+#[test]
+fn samples_older_than_the_retention_are_refused() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let retention = Options::default().retention;
+    let limit = START.minus(retention);
+    for time in [Timestamp::from_millis(i64::MIN), limit.minus(Duration::from_millis(1))] {
+        let summary = append(&store, "a", time, 1.0);
+        assert!(summary.rejections[0].reason.contains("retention"), "{:?}", summary.rejections);
+    }
+    assert_eq!(append(&store, "a", limit, 1.0).accepted, 1);
+    assert_eq!(store.seal().unwrap(), 1);
+}
+
+#[test]
+fn a_start_on_a_full_disk_goes_on_and_loses_nothing() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    append(&store, "a", START, 1.0);
+    append(&store, "b", START, 2.0);
+    drop(store);
+    // The segment is cut and synced; the new one finds no room, and at the first commit again none.
+    breakage.log.arm(3);
+    let store = fixture.open_breakable(&breakage);
+    breakage.log.arm(1);
+    append(&store, "c", START, 3.0);
+    append(&store, "b", START.plus(Duration::from_secs(1)), 4.0);
+    let before = all(&store, Vec::new());
+    drop(store);
+    assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), before);
+}
+
+#[test]
+fn a_directory_that_is_in_the_way_of_a_partition_is_replaced() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    let start = START.minus(5 * HOUR).aligned(2 * HOUR);
+    let name = keys::range_name(start, start.plus(2 * HOUR));
+    let in_the_way = fixture.dir().join(keys::PARTITIONS).join(name);
+    fs::create_dir(&in_the_way).unwrap();
+    fs::write(in_the_way.join("x"), "left over").unwrap();
+    let before = all(&store, Vec::new());
+    assert!(store.seal().unwrap() > 0);
+    drop(store);
+    assert_eq!(all(&fixture.open(), Vec::new()), before);
+    assert!(!in_the_way.join("x").exists());
+}
+
+/// The manifest of some partition of samples.
+fn a_manifest(fixture: &Fixture) -> PathBuf {
+    let mut partitions = fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap();
+    partitions.next().unwrap().unwrap().path().join(keys::MANIFEST)
+}
+
+#[test]
+fn a_partition_that_cannot_be_read_now_fails_the_start_and_stays() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    let before = all(&store, Vec::new());
+    drop(store);
+    let manifest = a_manifest(&fixture);
+    let elsewhere = fixture.dir().join("elsewhere");
+    fs::rename(&manifest, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+    let error = fixture.try_open().unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    fs::rename(elsewhere, manifest).unwrap();
+    assert_eq!(all(&fixture.open(), Vec::new()), before);
+}
+
+#[test]
+fn a_flipped_version_is_damage_and_no_later_version() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    drop(store);
+    let manifest = a_manifest(&fixture);
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes[0] ^= 4;
+    fs::write(manifest, bytes).unwrap();
+    let (_, recovery) = fixture.try_open().unwrap();
+    assert!(recovery.quarantined[0].contains("is damaged"), "{recovery:?}");
+}
+
+#[test]
+fn a_partition_of_a_later_version_is_refused_and_left_alone() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    drop(store);
+    let manifest = a_manifest(&fixture);
+    fs::write(&manifest, record::seal_as(record::VERSION + 1, b"who knows")).unwrap();
+    let error = fixture.try_open().unwrap_err();
+    assert!(matches!(error, StoreError::UnknownFormat { found: 2, .. }), "{error}");
+    assert!(manifest.exists());
+}
+
+#[test]
+fn a_dead_committer_is_told_and_nobody_waits_for_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    append(&store, "a", START, 1.0);
+    let outcomes = [
+        store.0.edit(|_| panic!("on purpose")).map(drop),
+        block(store.append(Batch::default())).map(drop),
+        store.clean_up().map(drop),
+        store.close(),
+    ];
+    for outcome in outcomes {
+        assert!(matches!(outcome, Err(StoreError::CommitterDied)), "{outcome:?}");
+    }
+    assert_eq!(all(&fixture.open(), Vec::new())[0].1.len(), 1);
+}
+
+#[test]
+fn removing_a_directory_minds_no_earlier_attempt() {
+    let fixture = Fixture::new();
+    let dir = fixture.dir().join("p");
+    for path in [dir.clone(), fixture.dir().join("p.old.tmp")] {
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+    }
+    partition::remove(&dir).unwrap();
+    assert_eq!(fs::read_dir(fixture.dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_partition_whose_database_failed_is_not_tried_again() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    let whole = all(&store, Vec::new());
+    let opened = || breakage.engine_opened.load(Ordering::SeqCst);
+    store.seal().unwrap();
+    breakage.engine_reads.arm(1);
+    let first = all(&store, Vec::new());
+    assert!(first[0].1.len() < whole[0].1.len(), "the rest is served");
+    let before = opened();
+    assert_eq!(all(&store, Vec::new()), first);
+    assert_eq!(opened(), before);
+    drop(store);
+    assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), whole);
 }

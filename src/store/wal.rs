@@ -1,6 +1,6 @@
 //! The write-ahead log: what is acknowledged stands here first.
 //!
-//! A segment is a header (`BFWAL` and a version byte) and frames: marker, length, CRC-32 of length
+//! A segment is a header (`BFWAL`, a version byte, the CRC-32 of both) and frames: marker, length, CRC-32 of length
 //! and payload, payload (all little-endian; the payload is a `LogRecord`). One frame is one group of
 //! commits, written and fdatasynced together: a torn last frame was never acknowledged. A segment
 //! that begins with a checkpoint needs none of those before it. Must not know what records mean.
@@ -18,10 +18,14 @@ use prost::Message as _;
 
 use super::{StoreError, keys, record::LogRecord};
 
-/// A new segment is begun when one is longer.
+/// A new segment is begun when one is longer, where nothing else is said.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// What each segment begins with; the last byte is the version.
-const HEADER: [u8; 6] = *b"BFWAL\x01";
+/// What each segment begins with; version and CRC-32 follow.
+const NAME: [u8; 5] = *b"BFWAL";
+/// The version of the log.
+const VERSION: u8 = 1;
+/// Name, version, CRC-32 of both.
+const HEADER: usize = NAME.len() + 5;
 /// What each frame begins with, so that frames are found again behind damage.
 const MARKER: [u8; 4] = *b"\xf1BF\x0a";
 /// Marker, length, CRC-32.
@@ -59,6 +63,8 @@ pub(super) type Wrap = fn(&WalOptions, File) -> Box<dyn LogFile>;
 pub(super) struct WalOptions {
     pub(super) dir: PathBuf,
     pub(super) wrap: Wrap,
+    /// A new segment is begun when one is longer.
+    pub(super) segment_bytes: u64,
     #[cfg(any(test, feature = "testing"))]
     pub(super) faults: super::engine::fault::Faults,
 }
@@ -69,18 +75,19 @@ impl WalOptions {
         Self {
             dir,
             wrap: |_, file| Box::new(file),
+            segment_bytes: SEGMENT_BYTES,
             #[cfg(any(test, feature = "testing"))]
             faults: super::engine::fault::Faults::default(),
         }
     }
 
-    /// A log whose writing fails by `faults`.
+    /// A log of short segments, whose writing fails by `faults`.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn with_faults(dir: PathBuf, faults: super::engine::fault::Faults) -> Self {
         let wrap: Wrap = |options, file| {
             Box::new(super::engine::fault::FaultFile { file, faults: options.faults.clone() })
         };
-        Self { dir, wrap, faults }
+        Self { dir, wrap, segment_bytes: 2 << 10, faults }
     }
 }
 
@@ -92,6 +99,8 @@ pub(super) struct Wal {
     file: Box<dyn LogFile>,
     /// The end of the last frame that is durable.
     len: u64,
+    /// Whether an earlier process began the segment: ids of series in it are that one's.
+    inherited: bool,
     /// Why nothing is written any more.
     poisoned: Option<Arc<str>>,
 }
@@ -103,7 +112,7 @@ impl Wal {
         number: u64,
         first: Option<&LogRecord>,
     ) -> Result<Self, StoreError> {
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = header(VERSION);
         if let Some(first) = first {
             bytes.extend(frame(first));
         }
@@ -120,7 +129,14 @@ impl Wal {
         // From here on the segment may be there after a crash, and count.
         let synced = File::open(&options.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| StoreError::Poisoned(error.to_string()))?;
-        Ok(Self { options, number, file, len: bytes.len() as u64, poisoned: None })
+        Ok(Self {
+            options,
+            number,
+            file,
+            len: bytes.len() as u64,
+            inherited: false,
+            poisoned: None,
+        })
     }
 
     /// Goes on with a segment whose good part is `len` bytes long; the rest is cut off.
@@ -130,7 +146,8 @@ impl Wal {
         let file = (options.wrap)(&options, file.map_err(StoreError::io("open", &path))?);
         file.set_len(len).map_err(StoreError::io("cut", &path))?;
         file.sync_data().map_err(StoreError::io("sync", &path))?;
-        Ok(Self { options, number, file, len, poisoned: None })
+        let inherited = len != HEADER as u64;
+        Ok(Self { options, number, file, len, inherited, poisoned: None })
     }
 
     /// The number of the open segment.
@@ -138,14 +155,9 @@ impl Wal {
         self.number
     }
 
-    /// Whether the open segment is long enough to be the last of its size.
-    pub(super) fn is_full(&self) -> bool {
-        self.len >= SEGMENT_BYTES
-    }
-
-    /// Whether nothing stands in the open segment.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == HEADER.len() as u64
+    /// Whether the next segment is due: the open one is long enough, or an earlier process began it.
+    pub(super) fn is_done(&self) -> bool {
+        self.inherited || self.len >= self.options.segment_bytes
     }
 
     /// Begins the next segment, with `first`.
@@ -198,6 +210,21 @@ impl Wal {
     }
 }
 
+/// What a segment of that version begins with; its form is the same in all.
+fn header(version: u8) -> Vec<u8> {
+    let mut bytes = NAME.to_vec();
+    bytes.push(version);
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend(crc.to_le_bytes());
+    bytes
+}
+
+/// The version of a segment, where its header is unharmed.
+fn version_of(segment: &[u8]) -> Option<u8> {
+    let version = *segment.get(NAME.len())?;
+    segment.starts_with(&header(version)).then_some(version)
+}
+
 fn frame(record: &LogRecord) -> Vec<u8> {
     let size = record.encoded_len();
     let len = u32::try_from(size).expect("a group of commits is far below 4 GiB").to_le_bytes();
@@ -232,19 +259,19 @@ pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 /// Whether the first record of a segment is a checkpoint, unharmed.
 pub(super) fn begins_with_checkpoint(path: &Path) -> Result<bool, StoreError> {
-    let mut begin = vec![0; HEADER.len() + FRAME_HEAD];
+    let mut begin = vec![0; HEADER + FRAME_HEAD];
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     if file.read_exact_at(&mut begin, 0).is_err() {
         return Ok(false);
     }
-    let head = &begin[HEADER.len()..];
+    let head = &begin[HEADER..];
     let len = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
     let size = file.metadata().map_err(StoreError::io("read", path))?.len();
     let Some(len) = usize::try_from(len).ok().filter(|_| begin.len() as u64 + len <= size) else {
         return Ok(false);
     };
     let mut frame = vec![0; FRAME_HEAD + len];
-    let at = HEADER.len() as u64;
+    let at = HEADER as u64;
     file.read_exact_at(&mut frame, at).map_err(StoreError::io("read", path))?;
     Ok(read_frame(&frame).is_some_and(|(record, _)| record.checkpoint.is_some()))
 }
@@ -266,14 +293,12 @@ pub(super) fn read_segment(
     visit: &mut dyn FnMut(LogRecord),
 ) -> Result<SegmentEnd, StoreError> {
     let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-    let name = HEADER.len() - 1;
-    if bytes.len() >= HEADER.len() && bytes[..name] == HEADER[..name] && bytes[name] != HEADER[name]
-    {
-        let (found, known) = (bytes[name], HEADER[name]);
-        return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known });
+    let version = version_of(&bytes);
+    if let Some(found) = version.filter(|found| *found != VERSION) {
+        return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: VERSION });
     }
     let mut end = SegmentEnd::default();
-    let mut at = if bytes.starts_with(&HEADER) { HEADER.len() } else { 0 };
+    let mut at = if version.is_some() { HEADER } else { 0 };
     end.good = at as u64;
     while at < bytes.len() {
         if let Some((record, len)) = read_frame(&bytes[at..]) {
@@ -356,15 +381,17 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (path, ends) = written(temp.path());
         let bytes = fs::read(&path).unwrap();
-        for at in HEADER.len()..bytes.len() {
+        for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x40;
             fs::write(&path, damaged).unwrap();
             let hit = ends.iter().filter(|end| **end <= at as u64).count() as u64;
+            let hit = (at >= HEADER).then_some(hit);
             let (values, end) = read(&path);
-            let expected: Vec<u64> = (0..3).filter(|value| *value != hit).collect();
+            let expected: Vec<u64> = (0..3).filter(|value| Some(*value) != hit).collect();
             assert_eq!(values, expected, "bit flipped at {at}");
-            assert_eq!((end.gaps.len(), end.torn > 0), (usize::from(hit < 2), hit == 2));
+            let last = hit == Some(2);
+            assert_eq!((end.gaps.len(), end.torn > 0), (usize::from(!last), last));
         }
     }
 
@@ -385,10 +412,11 @@ mod tests {
     fn a_later_version_is_refused_and_left_alone() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("x");
-        fs::write(&path, b"BFWAL\x07rest").unwrap();
+        let bytes = [&header(7)[..], b"rest"].concat();
+        fs::write(&path, &bytes).unwrap();
         let outcome = read_segment(&path, &mut |_| {});
         assert!(matches!(outcome, Err(StoreError::UnknownFormat { found: 7, .. })));
-        assert_eq!(fs::read(&path).unwrap(), b"BFWAL\x07rest");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 
     #[test]

@@ -46,10 +46,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The last multiple of `step` since the epoch that is not after this instant.
+    /// The last multiple of `step` since the epoch that is not after this instant; the beginning of
+    /// time where that lies before it.
     #[must_use]
     pub fn aligned(self, step: Duration) -> Self {
-        Self(self.0 - self.0.rem_euclid(millis_of(step).max(1)))
+        Self(self.0.saturating_sub(self.0.rem_euclid(millis_of(step).max(1))))
     }
 }
 
@@ -136,6 +137,8 @@ mod tests {
         let step = Duration::from_secs(30);
         assert_eq!(Timestamp::from_secs(59).aligned(step), Timestamp::from_secs(30));
         assert_eq!(Timestamp::from_secs(-1).aligned(step), Timestamp::from_secs(-30));
+        let beginning = Timestamp::from_millis(i64::MIN);
+        assert_eq!(beginning.aligned(step), beginning);
     }
 
     #[test]

@@ -42,24 +42,38 @@ impl Faults {
 pub(in crate::store) struct FaultEngine {
     pub(in crate::store) inner: Box<dyn Engine>,
     pub(in crate::store) faults: Faults,
+    /// Walks that fail, as one of sled does for good.
+    pub(in crate::store) reads: Faults,
+    /// How often a database was opened.
+    pub(in crate::store) opened: Arc<AtomicI64>,
 }
 
 #[derive(Debug)]
 struct FaultDatabase {
     inner: Box<dyn Database>,
     faults: Faults,
+    reads: Faults,
 }
 
 impl Engine for FaultEngine {
     fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
         self.faults.strike()?;
         let inner = self.inner.create(dir)?;
-        Ok(Box::new(FaultDatabase { inner, faults: self.faults.clone() }))
+        Ok(Box::new(FaultDatabase {
+            inner,
+            faults: self.faults.clone(),
+            reads: self.reads.clone(),
+        }))
     }
 
     fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
         let inner = self.inner.open(dir)?;
-        Ok(Box::new(FaultDatabase { inner, faults: self.faults.clone() }))
+        Ok(Box::new(FaultDatabase {
+            inner,
+            faults: self.faults.clone(),
+            reads: self.reads.clone(),
+        }))
     }
 }
 
@@ -75,6 +89,7 @@ impl Database for FaultDatabase {
         to: Option<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<(), EngineError> {
+        self.reads.strike().map_err(EngineError::Locked)?;
         self.inner.range(tree, from, to, visit)
     }
 

@@ -17,6 +17,9 @@ pub enum EngineError {
     /// The file system or the engine refused.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// An open database failed, and its files stay locked by this process.
+    #[error("reading it failed ({0}), and it stays locked: it can be read again after a restart")]
+    Locked(io::Error),
     /// The engine panicked: what it read makes no sense.
     #[error("the engine panicked: {0}")]
     Panicked(String),

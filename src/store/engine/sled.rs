@@ -68,10 +68,13 @@ impl Handle {
     ) -> Result<T, EngineError> {
         let db = self.db.as_ref().expect("the database is there until it is dropped");
         let result = guarded(|| run(db));
-        if result.is_err() {
+        result.map_err(|error| {
             self.failed.set(true);
-        }
-        result
+            match error {
+                EngineError::Io(error) => EngineError::Locked(error),
+                other => other,
+            }
+        })
     }
 }
 
@@ -221,6 +224,19 @@ mod tests {
         let dir = written(temp.path());
         assert!(dir.join("durability_cookie").is_file());
         assert!(dir.join("slabs").is_dir() && dir.join("metadata").is_dir());
+    }
+
+    #[test]
+    fn a_database_that_failed_stays_locked_and_says_so() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        let config = sled::Config::new().path(&dir);
+        let handle = Handle { db: Some(config.open::<FANOUT>().unwrap()), failed: false.into() };
+        let outcome = handle.call(|_| Err::<(), _>(std::io::ErrorKind::TimedOut.into()));
+        assert!(matches!(outcome, Err(EngineError::Locked(_))), "{outcome:?}");
+        drop(handle);
+        let again = SledEngine.open(&dir).map(drop);
+        assert!(matches!(again, Err(EngineError::Io(error)) if error.kind() == WouldBlock));
     }
 
     #[test]

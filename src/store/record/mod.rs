@@ -406,21 +406,38 @@ pub(super) fn labels(record: Option<&LabelsRecord>) -> Result<Labels, BadRecord>
 /// The version that each value in the engine begins with.
 pub(super) const VERSION: u8 = 1;
 
-/// Bytes behind a version and a CRC-32, as values in the engine are kept.
+/// Bytes behind a version and a CRC-32 of both, as values in the engine are kept.
 pub(super) fn seal(payload: &[u8]) -> Vec<u8> {
+    seal_as(VERSION, payload)
+}
+
+/// What a program of that version makes of it; these five bytes are the same in all.
+pub(super) fn seal_as(version: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 5);
-    out.push(VERSION);
-    out.extend(crc32fast::hash(payload).to_le_bytes());
+    out.push(version);
+    out.extend(checksum(version, payload).to_le_bytes());
     out.extend(payload);
     out
 }
 
+fn checksum(version: u8, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[version]);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// The version that sealed these bytes, and the payload, where they are unharmed.
+pub(super) fn unseal_any(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (head, payload) = bytes.split_first_chunk::<5>()?;
+    let crc = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+    (crc == checksum(head[0], payload)).then_some((head[0], payload))
+}
+
 /// What [`seal`] was given, where it is unharmed.
 pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], BadRecord> {
-    let (head, payload) = bytes.split_first_chunk::<5>().ok_or(BadRecord("value"))?;
-    let crc = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-    let whole = head[0] == VERSION && crc == crc32fast::hash(payload);
-    whole.then_some(payload).ok_or(BadRecord("value"))
+    let found = unseal_any(bytes).filter(|(version, _)| *version == VERSION);
+    found.map(|(_, payload)| payload).ok_or(BadRecord("value"))
 }
 
 /// A message that was sealed.
