@@ -75,24 +75,27 @@ pub(super) struct Found {
     pub(super) warnings: Vec<String>,
 }
 
-/// Evaluates; a refused expression is reported under the argument that it came from.
+/// Evaluates.
 pub(super) async fn evaluate(
     connection: &Connection,
     promql: &str,
     when: &When,
-    field: &str,
-) -> Result<Found, ToolError> {
-    let found = match *when {
+) -> Result<Found, ClientError> {
+    match *when {
         When::At(at) => instant(connection, promql, at).await,
         When::Over(steps) => over(connection, promql, steps).await,
-    };
-    found.map_err(|error| match error {
+    }
+}
+
+/// A refused expression, reported under the argument that it came from.
+pub(super) fn refused(error: ClientError, field: &str) -> ToolError {
+    match error {
         ClientError::Refused { .. } => {
             let text = error.to_string();
             ToolError::argument(field, text.strip_prefix("expr: ").unwrap_or(&text))
         }
         error => error.into(),
-    })
+    }
 }
 
 async fn instant(

@@ -12,9 +12,8 @@ use crate::{
         answer::Answer,
         convert::{Number, short, time, word},
         error::ToolError,
-        near,
     },
-    wire::v1,
+    wire::{near, v1},
 };
 
 use super::{Context, Effect, Tool, views};

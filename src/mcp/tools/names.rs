@@ -3,9 +3,9 @@
 use crate::{
     client::{ClientError, Connection},
     limits,
-    mcp::{error::ToolError, near},
+    mcp::error::ToolError,
     model::METRIC_NAME,
-    wire::v1,
+    wire::{near, v1},
 };
 
 /// Names looked through at most, to find one that is near.
