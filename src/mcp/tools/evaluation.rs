@@ -7,12 +7,9 @@ use serde::Serialize;
 
 use crate::{
     client::{ClientError, Connection},
-    mcp::{
-        convert::{Number, duration_to_wire, to_wire},
-        error::ToolError,
-    },
+    mcp::{convert::Number, error::ToolError},
     time::Timestamp,
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 /// The instant or the range that is asked about.
@@ -104,7 +101,7 @@ async fn instant(
     at: Timestamp,
 ) -> Result<Found, ClientError> {
     let request =
-        v1::QueryRequest { expr: promql.to_owned(), time: Some(to_wire(at)), timeout: None };
+        v1::QueryRequest { expr: promql.to_owned(), time: Some(to_wire::time(at)), timeout: None };
     let response = connection.metrics().query(request).await?.into_inner();
     let warnings = [response.warnings, response.infos].concat();
     let series = response.result.map(from_result).unwrap_or_default();
@@ -114,9 +111,9 @@ async fn instant(
 async fn over(connection: &Connection, promql: &str, steps: Steps) -> Result<Found, ClientError> {
     let request = v1::QueryRangeRequest {
         expr: promql.to_owned(),
-        start: Some(to_wire(steps.start)),
-        end: Some(to_wire(steps.end)),
-        step: Some(duration_to_wire(steps.step)),
+        start: Some(to_wire::time(steps.start)),
+        end: Some(to_wire::time(steps.end)),
+        step: Some(to_wire::duration(steps.step)),
         timeout: None,
     };
     let response = connection.metrics().query_range(request).await?.into_inner();
