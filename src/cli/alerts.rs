@@ -3,8 +3,7 @@
 use comfy_table::Cell;
 
 use crate::{
-    client::take,
-    limits,
+    client::{pages, take},
     wire::{to_wire, v1},
 };
 
@@ -12,26 +11,25 @@ use super::{
     args::{AlertsCommand, Span},
     error::{CliError, Verdict},
     human,
-    session::{Session, note_more, pages},
+    session::{Session, note_more},
     table::{Style, number},
     views::{Alert, Number, Transition},
 };
 
 pub(super) async fn run(session: &Session, command: AlertsCommand) -> Result<Verdict, CliError> {
     match command {
-        AlertsCommand::List => list(session).await,
+        AlertsCommand::List { limit } => list(session, limit).await,
         AlertsCommand::Ack { id, comment } => acknowledge(session, id, comment).await,
         AlertsCommand::History { rule, span, limit } => history(session, rule, span, limit).await,
     }
 }
 
-async fn list(session: &Session) -> Result<Verdict, CliError> {
+async fn list(session: &Session, limit: usize) -> Result<Verdict, CliError> {
     let fetch = |page_size, page_token| async move {
         let request = v1::ListAlertsRequest { page_size, page_token };
         let page = take(session.connection.alerts().list_alerts(request).await)?;
         Ok((page.alerts, page.next_page_token))
     };
-    let limit = limits::RULES_MAX;
     let (alerts, more) = pages(limit, fetch).await?;
     let alerts: Vec<Alert> = alerts.iter().map(Alert::from).collect();
     session.show(&alerts, |alerts, style| table(alerts, style))?;

@@ -200,7 +200,11 @@ pub(super) struct Labels {
 #[derive(Debug, Subcommand)]
 pub(super) enum AlertsCommand {
     /// Pending and firing alerts
-    List,
+    List {
+        /// How many alerts
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
     /// Mark an alert, or all firing alerts of a rule, as seen
     Ack {
         /// An alert's id or a rule's id

@@ -5,13 +5,16 @@ use std::time::Duration;
 use comfy_table::Cell;
 use serde::Serialize;
 
-use crate::{client::take, wire::v1};
+use crate::{
+    client::{pages, take},
+    wire::v1,
+};
 
 use super::{
     error::{CliError, Verdict},
     human::instant,
     output,
-    session::{Session, note_more, pages},
+    session::{Session, note_more},
     table::{Style, number},
     views::{some, time},
 };

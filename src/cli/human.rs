@@ -1,8 +1,8 @@
-//! Numbers and times as a person reads them.
+//! Numbers, times and series as a person reads them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::{time::Timestamp, wire::from_wire};
+use crate::{model::Labels, time::Timestamp, wire::from_wire};
 
 /// An instant of an answer; `None` where it is absent.
 pub(super) fn instant(wire: Option<prost_types::Timestamp>) -> Option<Timestamp> {
@@ -14,9 +14,10 @@ pub(super) fn length(wire: Option<prost_types::Duration>) -> Option<Duration> {
     wire.and_then(|wire| from_wire::duration("", wire).ok())
 }
 
-/// The word of an enumeration's value: `TARGET_STATE_AUTH_REQUIRED` is `auth_required`.
-pub(super) fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+/// A series as Prometheus writes it.
+pub(super) fn series(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    Labels::from_sorted(&pairs).to_string()
 }
 
 /// How long ago, or in how long: `3m ago`, `in 20s`, `now`.
@@ -138,10 +139,5 @@ mod tests {
         }
         assert_eq!(value(f64::NAN), "NaN");
         assert_eq!(rounded(41.666_67), "41.667");
-    }
-
-    #[test]
-    fn words() {
-        assert_eq!(word("TARGET_STATE_AUTH_REQUIRED", "TARGET_STATE_"), "auth_required");
     }
 }

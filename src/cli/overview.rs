@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     client::take,
+    model::METRIC_NAME,
     wire::{to_wire, v1},
 };
 
@@ -118,14 +119,12 @@ fn metrics(summaries: &[Summary], style: &Style) -> String {
     style.finish(&table, "no samples of this host yet")
 }
 
-/// A series as Prometheus writes it, without the labels that every host series has.
+/// The series' name, without the labels that every host series has.
 fn series_name(name: &str, labels: &BTreeMap<String, String>) -> String {
-    let told = labels
-        .iter()
-        .filter(|(label, _)| !matches!(label.as_str(), "__name__" | "job" | "instance"))
-        .map(|(label, value)| format!("{label}={value:?}"))
-        .collect::<Vec<_>>();
-    if told.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", told.join(",")) }
+    let mut told = labels.clone();
+    told.retain(|label, _| !matches!(label.as_str(), "job" | "instance"));
+    told.insert(METRIC_NAME.to_owned(), name.to_owned());
+    human::series(&told)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::{
     client::take,
-    model::Labels,
     time::Timestamp,
     wire::{to_wire, v1},
 };
@@ -178,7 +177,10 @@ fn vector(answer: &Answer, style: &Style) -> String {
     let mut table = style.table(["SERIES", "VALUE"]);
     for series in &answer.result {
         let value = series.samples.first().map(|sample| shown(&sample.value));
-        table.add_row(vec![name(&series.labels), number(value.unwrap_or_default())]);
+        table.add_row(vec![
+            Cell::new(human::series(&series.labels)),
+            number(value.unwrap_or_default()),
+        ]);
     }
     style.finish(&table, "no series")
 }
@@ -191,15 +193,10 @@ fn matrix(answer: &Answer, style: &Style) -> String {
         for sample in &series.samples {
             table.add_row(vec![Cell::new(&sample.timestamp), number(shown(&sample.value))]);
         }
-        let name = name(&series.labels).content();
+        let name = human::series(&series.labels);
         sections.push(format!("{name}\n{}", style.finish(&table, "no samples")));
     }
     if sections.is_empty() { "no series".to_owned() } else { sections.join("\n\n") }
-}
-
-fn name(labels: &BTreeMap<String, String>) -> Cell {
-    let pairs: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    Cell::new(Labels::from_sorted(&pairs))
 }
 
 fn shown(value: &Number) -> String {

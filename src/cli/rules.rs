@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use serde::Serialize;
 
 use crate::{
-    client::take,
+    client::{pages, take},
     limits,
     time::{Timestamp, format_duration},
     wire::{to_wire, v1},
@@ -16,7 +16,7 @@ use super::{
     args::{CreateRule, RulesCommand},
     error::{CliError, Verdict},
     human, output,
-    session::{Session, note_more, pages},
+    session::Session,
     table::Style,
     views::{Backtest, Rule},
 };
@@ -41,10 +41,9 @@ async fn list(session: &Session) -> Result<Verdict, CliError> {
         let page = take(session.connection.alerts().list_rules(request).await)?;
         Ok((page.rules, page.next_page_token))
     };
-    let (rules, more) = pages(limits::RULES_MAX, fetch).await?;
+    let (rules, _) = pages(limits::RULES_MAX, fetch).await?;
     let rules: Vec<Rule> = rules.iter().map(Rule::from).collect();
     session.show(&rules, |rules, style| table(rules, style))?;
-    note_more(more, limits::RULES_MAX);
     Ok(Verdict::Fine)
 }
 

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    client::take,
-    model,
+    client::{pages, take},
     wire::{to_wire, v1},
 };
 
 use super::{
     args::{Labels, Series},
     error::{CliError, Verdict},
-    output,
-    session::{Session, note_more, pages},
+    human, output,
+    session::{Session, note_more},
 };
 
 pub(super) async fn series(session: &Session, args: Series) -> Result<Verdict, CliError> {
@@ -34,7 +33,7 @@ pub(super) async fn series(session: &Session, args: Series) -> Result<Verdict, C
     let (series, more) = pages(args.limit, fetch).await?;
     let series: Vec<BTreeMap<String, String>> =
         series.into_iter().map(|series| series.labels.into_iter().collect()).collect();
-    show(session, &series, name)?;
+    show(session, &series, human::series)?;
     note_more(more, args.limit);
     Ok(Verdict::Fine)
 }
@@ -64,7 +63,7 @@ async fn names(session: &Session, args: &Labels) -> Result<(Vec<String>, bool), 
             Ok((page.names, page.next_page_token))
         }
     };
-    pages(args.limit, fetch).await
+    Ok(pages(args.limit, fetch).await?)
 }
 
 async fn values(
@@ -86,12 +85,7 @@ async fn values(
             Ok((page.values, page.next_page_token))
         }
     };
-    pages(args.limit, fetch).await
-}
-
-fn name(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    model::Labels::from_sorted(&pairs).to_string()
+    Ok(pages(args.limit, fetch).await?)
 }
 
 /// A text on each line: what `grep` and `sort` like. That there is none is no line of it.

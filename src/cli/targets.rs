@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use serde::Serialize;
 
 use crate::{
-    client::take,
+    client::{pages, take},
     wire::{to_wire, v1},
 };
 
@@ -14,7 +14,7 @@ use super::{
     args::{Span, TargetsCommand},
     error::{CliError, Verdict},
     human, output,
-    session::{Session, note_more, pages},
+    session::{Session, note_more},
     table::{Style, number},
     views::{Probe, Target},
 };

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{time::Timestamp, wire::v1};
+use crate::{
+    time::Timestamp,
+    wire::{from_wire::word, v1},
+};
 
-use super::human::{instant, length, word};
+use super::human::{instant, length};
 
 /// An instant as JSON has it.
 pub(super) fn time(wire: Option<prost_types::Timestamp>) -> Option<String> {

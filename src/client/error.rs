@@ -80,9 +80,9 @@ fn refusal(message: &str, violations: &[(String, String)]) -> String {
 }
 
 impl ClientError {
-    /// Whether no daemon is reachable: the call may work once one runs.
-    pub fn is_not_running(&self) -> bool {
-        matches!(self, Self::NotRunning { .. })
+    /// Whether the daemon says that what was asked about does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::NotFound, .. })
     }
 
     /// Whether the call came to nobody who could say yes or no.

@@ -6,6 +6,7 @@
 //! daemon does with a call. Start reading at [`Connection::open`].
 
 mod error;
+mod pages;
 mod search;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use error::{ClientError, ConnectError};
+pub use pages::pages;
 pub use search::Search;
 
 /// How long a connect may take: the socket is local, so only a stuck daemon needs this.
@@ -48,8 +50,8 @@ pub struct Connection {
 type Answered = Arc<Mutex<Option<PathBuf>>>;
 
 impl Connection {
-    /// A connection to the socket at `choice`, or, where it is `None`, to the first of the contract's
-    /// search order that answers. Must be called within a tokio runtime.
+    /// A connection to the socket at `choice`, or, where it is `None`, to the first of the search
+    /// order that answers. Must be called within a tokio runtime.
     pub fn open(choice: Option<&Path>) -> Self {
         Self::with_search(Search::from_environment(choice))
     }

@@ -10,7 +10,7 @@ use crate::{
     },
     promql::{Answer, SeriesData, Value},
     store::{AppendSummary, Rejection},
-    supervise::{TaskReport, TaskState},
+    supervise::TaskReport,
     time::Timestamp,
     wire::{InvalidField, from_wire, status, to_wire, v1},
 };
@@ -206,16 +206,10 @@ pub(super) fn daemon_status(status: DaemonStatus) -> v1::GetStatusResponse {
 }
 
 fn component(report: TaskReport) -> v1::Component {
-    let state = match report.state {
-        TaskState::Running => "running",
-        TaskState::Late => "late",
-        TaskState::Restarting => "restarting",
-        TaskState::Stopped => "stopped",
-    };
     v1::Component {
         name: report.name.to_owned(),
         healthy: report.healthy,
-        state: state.to_owned(),
+        state: report.state.name().to_owned(),
         last_success: report.last_success.map(to_wire::time),
         error: report.error,
     }

@@ -1,19 +1,15 @@
 //! `EventsService`.
 
-use std::sync::Arc;
-
 use futures_util::{Stream, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    error_code::ErrorCode,
-    limits,
     monitor::{EventStream, Monitor},
     supervise::StopSignal,
     time::Clock,
     wire::{
-        self, to_wire,
+        to_wire,
         v1::{self, events_service_server::EventsService},
     },
 };
@@ -29,25 +25,11 @@ pub(super) struct Events {
     monitor: Monitor,
     clock: Clock,
     stop: StopSignal,
-    seats: Arc<Semaphore>,
 }
 
 impl Events {
     pub(super) fn new(app: &App, stop: &StopSignal) -> Self {
-        Self {
-            monitor: app.monitor.clone(),
-            clock: app.clock.clone(),
-            stop: stop.clone(),
-            seats: Arc::new(Semaphore::new(limits::EVENT_SUBSCRIBERS_MAX)),
-        }
-    }
-
-    fn seat(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.seats).try_acquire_owned().map_err(|_| {
-            let max = limits::EVENT_SUBSCRIBERS_MAX;
-            let message = format!("{max} subscribers listen already: close one, or try later");
-            wire::status(ErrorCode::ResourceExhausted, &message, &[])
-        })
+        Self { monitor: app.monitor.clone(), clock: app.clock.clone(), stop: stop.clone() }
     }
 }
 
@@ -59,11 +41,7 @@ impl EventsService for Events {
         &self,
         _request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let listener = Listener {
-            seat: self.seat()?,
-            events: self.monitor.subscribe()?,
-            clock: self.clock.clone(),
-        };
+        let listener = Listener { events: self.monitor.subscribe()?, clock: self.clock.clone() };
         Ok(Response::new(until_stopped(listener.answers(), self.stop.clone())))
     }
 }
@@ -72,8 +50,6 @@ impl EventsService for Events {
 struct Listener {
     events: EventStream,
     clock: Clock,
-    #[expect(dead_code, reason = "held as long as the subscriber listens")]
-    seat: OwnedSemaphorePermit,
 }
 
 impl Listener {
@@ -118,9 +94,8 @@ mod tests {
             sender.send(event(n)).unwrap();
         }
         drop(sender);
-        let seat = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let clock = Clock::manual(Timestamp::from_secs(9));
-        let answers: Vec<_> = Listener { events, clock, seat }.answers().collect().await;
+        let answers: Vec<_> = Listener { events, clock }.answers().collect().await;
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().event).collect();
         let changes = |n: i64| {
             Some(Wire::ConfigReloaded(v1::ConfigReloaded { changes: vec![n.to_string()] }))

@@ -21,6 +21,7 @@ use crate::{
 use super::{
     App, convert,
     streams::{Answers, until_stopped},
+    unknown::refuse_unknown,
     write_stream::WriteStream,
 };
 
@@ -88,6 +89,7 @@ impl MetricsService for Metrics {
         let at = from_wire::optional_time("time", wire.time)?;
         let timeout = from_wire::optional_duration("timeout", wire.timeout)?;
         let answer = self.monitor.query(&expr, at, timeout).await?;
+        refuse_unknown(&self.monitor, &expr, &answer).await?;
         Ok(Response::new(convert::query_response(answer)))
     }
 
@@ -100,6 +102,7 @@ impl MetricsService for Metrics {
         let (range, step) = steps(wire.start, wire.end, wire.step)?;
         let timeout = from_wire::optional_duration("timeout", wire.timeout)?;
         let answer = self.monitor.query_range(&expr, range, step, timeout).await?;
+        refuse_unknown(&self.monitor, &expr, &answer).await?;
         Ok(Response::new(convert::query_range_response(answer)))
     }
 

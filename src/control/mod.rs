@@ -25,6 +25,7 @@ mod streams;
 mod system;
 mod targets;
 mod transport;
+mod unknown;
 mod write_stream;
 
 use std::sync::Arc;

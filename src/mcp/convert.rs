@@ -1,5 +1,4 @@
-//! From the wire's types to what JSON shows: times as RFC 3339, durations as seconds, words in
-//! lower case.
+//! From the wire's types to what JSON shows: times as RFC 3339, durations as seconds.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -41,16 +40,6 @@ pub(super) fn time(wire: prost_types::Timestamp) -> String {
     Timestamp::from_millis(millis).to_string()
 }
 
-/// An instant for the wire.
-pub(super) fn to_wire(time: Timestamp) -> prost_types::Timestamp {
-    let millis = time.as_millis();
-    let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000);
-    prost_types::Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: nanos.expect("less than a second of nanoseconds fits"),
-    }
-}
-
 /// A duration of the wire, in seconds.
 pub(super) fn seconds(wire: prost_types::Duration) -> f64 {
     // Millionths are enough for a person, and short.
@@ -62,21 +51,10 @@ pub(super) fn short(wire: prost_types::Duration) -> String {
     crate::time::format_duration(Duration::try_from(wire).unwrap_or_default()).to_string()
 }
 
-/// A duration for the wire; longer than it can hold is as long as it can hold.
-pub(super) fn duration_to_wire(duration: Duration) -> prost_types::Duration {
-    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(duration.subsec_nanos()).expect("less than a second fits");
-    prost_types::Duration { seconds, nanos }
-}
-
-/// The wire's name of a choice as people write it: `TARGET_STATE_HEALTHY` is `healthy`.
-pub(super) fn word(wire: &str, prefix: &str) -> String {
-    wire.strip_prefix(prefix).unwrap_or(wire).to_ascii_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::to_wire;
 
     #[test]
     fn numbers_that_json_lacks_are_texts() {
@@ -85,22 +63,17 @@ mod tests {
     }
 
     #[test]
-    fn times_go_both_ways() {
+    fn times_are_rfc_3339() {
         for millis in [0, 1_700_000_000_250, -1] {
             let instant = Timestamp::from_millis(millis);
-            assert_eq!(time(to_wire(instant)), instant.to_string());
+            assert_eq!(time(to_wire::time(instant)), instant.to_string());
         }
     }
 
     #[test]
     fn durations_are_seconds_or_units() {
-        let wire = duration_to_wire(Duration::from_millis(90_250));
+        let wire = to_wire::duration(Duration::from_millis(90_250));
         assert!((seconds(wire) - 90.25).abs() < 1e-9);
         assert_eq!(short(wire), "1m30s250ms");
-    }
-
-    #[test]
-    fn words_lose_their_prefix() {
-        assert_eq!(word("TARGET_STATE_AUTH_REQUIRED", "TARGET_STATE_"), "auth_required");
     }
 }

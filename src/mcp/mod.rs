@@ -11,7 +11,6 @@ mod args;
 mod convert;
 mod error;
 mod http;
-mod near;
 mod range;
 mod schema;
 mod server;

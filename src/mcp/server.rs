@@ -14,11 +14,10 @@ use rmcp::{
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::limits;
+use crate::{limits, wire::near};
 
 use super::{
     error::ToolError,
-    near,
     tools::{Context, Row, TOOLS},
 };
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
-    model::{ProbeAnswer, ProbePhase},
+    model::{Check, ProbeAnswer, ProbePhase},
     telemetry::events::ProbeEvents,
 };
 
@@ -17,6 +17,7 @@ use super::{
     http::{self, Trust},
     mcp::{self, Stdio},
     report::{Deadline, Report},
+    scrub::Scrubber,
 };
 
 /// Knocks at every door; phases `grpc`, `ready`, `shim`.
@@ -65,7 +66,8 @@ async fn knock_shim(
 ) -> Result<ProbeAnswer, Fault> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let command = [text(shim), "--socket".to_owned(), text(socket)];
-    let stdio = Stdio { command: &command, env: &BTreeMap::new(), cwd: None, events };
+    let (env, scrubber) = (BTreeMap::new(), Scrubber::of(&Check::Balefire));
+    let stdio = Stdio { command: &command, env: &env, cwd: None, scrubber: &scrubber, events };
     let mut inner = Report::new();
     let checked = mcp::check_own(stdio, deadline.rest(), &mut inner).await;
     report.stderr_tail = inner.stderr_tail;

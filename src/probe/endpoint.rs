@@ -39,64 +39,88 @@ const TOKEN_LEN_MIN: usize = 32;
 
 /// The address or command line of a check, secrets left out.
 pub fn endpoint(check: &Check) -> String {
+    redact(check, &mut Vec::new())
+}
+
+/// What [`endpoint`] leaves out: secrets that stand in the open in an address or a command line.
+pub(super) fn hidden_words(check: &Check) -> Vec<String> {
+    let mut hidden = Vec::new();
+    redact(check, &mut hidden);
+    hidden
+}
+
+/// `url` without user and password, and without the values of parameters that look like secrets.
+pub(super) fn redact_url(url: &str) -> String {
+    url_without(url, &mut Vec::new())
+}
+
+/// Each function below gives its text without secrets, and adds what it left out to `hidden`.
+fn redact(check: &Check, hidden: &mut Vec<String>) -> String {
     match check {
-        Check::McpStdio { command, .. } => redact_command(command),
-        Check::McpHttp { url, .. } | Check::Http { url, .. } => redact_url(url),
+        Check::McpStdio { command, .. } => command_without(command, hidden),
+        Check::McpHttp { url, .. } | Check::Http { url, .. } => url_without(url, hidden),
         Check::Tcp { address } => address.clone(),
         Check::Balefire => "balefire".to_owned(),
     }
 }
 
-/// `url` without user and password, and without the values of parameters that look like secrets.
-pub(super) fn redact_url(url: &str) -> String {
+fn hide(secret: &str, hidden: &mut Vec<String>) -> &'static str {
+    hidden.push(secret.to_owned());
+    REDACTED
+}
+
+fn url_without(url: &str, hidden: &mut Vec<String>) -> String {
     let (url, fragment) = url.split_once('#').map_or((url, ""), |(url, rest)| (url, rest));
     let (base, query) =
         url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
-    let mut redacted = redact_path(&redact_user(base));
+    let base = user_without(base, hidden);
+    let mut redacted = path_without(&base, hidden);
     if let Some(query) = query {
-        let pairs: Vec<String> = query.split('&').map(redact_pair).collect();
+        let pairs: Vec<String> = query.split('&').map(|pair| pair_without(pair, hidden)).collect();
         redacted = format!("{redacted}?{}", pairs.join("&"));
     }
-    if fragment.is_empty() { redacted } else { format!("{redacted}#{REDACTED}") }
+    if fragment.is_empty() { redacted } else { format!("{redacted}#{}", hide(fragment, hidden)) }
 }
 
-fn redact_user(base: &str) -> String {
+fn user_without(base: &str, hidden: &mut Vec<String>) -> String {
     let Some((scheme, rest)) = base.split_once("://") else { return base.to_owned() };
     let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{REDACTED}@{}", &rest[at + 1..]),
-        None => base.to_owned(),
+    let Some(at) = rest[..end].rfind('@') else { return base.to_owned() };
+    if let Some((_, password)) = rest[..at].split_once(':') {
+        hide(password, hidden);
     }
+    format!("{scheme}://{}@{}", hide(&rest[..at], hidden), &rest[at + 1..])
 }
 
 /// Some services put the key into the path.
-fn redact_path(base: &str) -> String {
-    let parts = base.split('/').map(|part| if looks_secret(part) { REDACTED } else { part });
+fn path_without(base: &str, hidden: &mut Vec<String>) -> String {
+    let parts =
+        base.split('/').map(|part| if looks_secret(part) { hide(part, hidden) } else { part });
     parts.collect::<Vec<_>>().join("/")
 }
 
 /// `name=value` with the value left out where either looks like a secret.
-fn redact_pair(pair: &str) -> String {
+fn pair_without(pair: &str, hidden: &mut Vec<String>) -> String {
     match pair.split_once('=') {
         Some((name, value)) if names_secret(name) || looks_secret(value) => {
-            format!("{name}={REDACTED}")
+            format!("{name}={}", hide(value, hidden))
         }
-        None if looks_secret(pair) => REDACTED.to_owned(),
+        None if looks_secret(pair) => hide(pair, hidden).to_owned(),
         _ => pair.to_owned(),
     }
 }
 
-fn redact_command(command: &[String]) -> String {
+fn command_without(command: &[String], hidden: &mut Vec<String>) -> String {
     let mut words = Vec::with_capacity(command.len());
     let mut value_is_secret = false;
     for word in command {
         let is_option = word.starts_with('-');
         let shown = if value_is_secret && !is_option {
-            REDACTED.to_owned()
+            hide(word, hidden).to_owned()
         } else if word.contains("://") && !is_option {
-            redact_url(word)
+            url_without(word, hidden)
         } else {
-            redact_word(word)
+            word_without(word, hidden)
         };
         value_is_secret = is_option && !word.contains('=') && names_secret(word);
         words.push(shown);
@@ -104,15 +128,19 @@ fn redact_command(command: &[String]) -> String {
     words.join(" ")
 }
 
-fn redact_word(word: &str) -> String {
+fn word_without(word: &str, hidden: &mut Vec<String>) -> String {
     if let Some((name, value)) = word.split_once(": ") {
         // A header: `Authorization: Bearer …`.
-        let hide = names_secret(name) || value.split(' ').any(looks_secret);
-        return if hide { format!("{name}: {REDACTED}") } else { word.to_owned() };
+        if names_secret(name) || value.split(' ').any(looks_secret) {
+            return format!("{name}: {}", hide(value, hidden));
+        }
+        return word.to_owned();
     }
     match word.split_once('=') {
-        Some((name, value)) if value.contains("://") => format!("{name}={}", redact_url(value)),
-        _ => redact_pair(word),
+        Some((name, value)) if value.contains("://") => {
+            format!("{name}={}", url_without(value, hidden))
+        }
+        _ => pair_without(word, hidden),
     }
 }
 
@@ -135,7 +163,7 @@ mod tests {
     #[track_caller]
     fn check(command: &[&str], expected: &str) {
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        assert_eq!(redact_command(&command), expected);
+        assert_eq!(command_without(&command, &mut Vec::new()), expected);
     }
 
     #[test]
@@ -177,5 +205,13 @@ mod tests {
         let url = "https://host/s/0123456789abcdef0123456789abcdef/mcp";
         assert_eq!(redact_url(url), "https://host/s/<redacted>/mcp");
         assert_eq!(redact_url("http://127.0.0.1:3001/mcp"), "http://127.0.0.1:3001/mcp");
+    }
+
+    #[test]
+    fn what_is_left_out_is_known() {
+        let command = ["x", "--token=abcdef", "postgres://me:pw@db/a", "go"];
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let check = Check::McpStdio { command, env: [].into(), cwd: None };
+        assert_eq!(hidden_words(&check), ["abcdef", "pw", "me:pw"]);
     }
 }

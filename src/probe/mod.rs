@@ -2,8 +2,8 @@
 //!
 //! Start with [`Prober::attempt`]. The kinds are `http`, `tcp`, `mcp` (with its two transports and
 //! the ladder of its two eras) and `balefire`; what they share is `fault` (why an attempt failed),
-//! `report` (what it gathered, and its deadline) and `process` (a spawned server, and how it is made
-//! to go). Each attempt uses fresh connections and fresh processes, and leaves none behind.
+//! `report` (what it gathered, and its deadline), `process` (a spawned server, and how it is made
+//! to go), and `scrub` (foreign texts without secrets). Each attempt uses fresh connections and fresh processes, and leaves none behind.
 
 mod balefire;
 mod endpoint;
@@ -13,20 +13,23 @@ mod http;
 mod mcp;
 mod process;
 mod report;
+mod scrub;
+mod stderr;
 mod tcp;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
 use crate::{
-    model::{Check, ProbeAnswer, ProbeFailure, Secret},
+    model::{Check, ProbeAnswer, ProbeFailure},
     telemetry::{Telemetry, events::ProbeEvents},
 };
 
 use fault::Fault;
 use mcp::{Dialects, Remote, Route, Stdio, Verdict};
 use report::{Deadline, Report};
+use scrub::Scrubber;
 
 pub use endpoint::endpoint;
 
@@ -123,7 +126,9 @@ impl Prober {
         let Shared { events, dialects, trust, doors } = &*self.shared;
         match check {
             Check::McpStdio { command, env, cwd } => {
-                let route = Route::Stdio(Stdio { command, env, cwd: cwd.as_ref(), events });
+                let scrubber = &Scrubber::of(check);
+                let stdio = Stdio { command, env, cwd: cwd.as_ref(), scrubber, events };
+                let route = Route::Stdio(stdio);
                 mcp::check(name, route, dialects, events, (deadline, report)).await
             }
             Check::McpHttp { url, headers } => {
@@ -157,7 +162,7 @@ impl Prober {
             }
             Err(verdict) => verdict,
         };
-        let error = process::scrub(&verdict.to_string(), secrets(check));
+        let error = Scrubber::of(check).clean(&verdict.to_string());
         let outcome = verdict.fault.code().name();
         self.shared.events.attempt_ended(name, check.kind(), outcome, &error);
         if matches!(verdict.fault, Fault::AuthRequired { .. }) {
@@ -165,15 +170,5 @@ impl Prober {
             return Ok(answer);
         }
         Err(ProbeFailure { error, stderr_tail: report.stderr_tail, answer })
-    }
-}
-
-/// The secrets that a check holds.
-fn secrets(check: &Check) -> &BTreeMap<String, Secret> {
-    static NONE: BTreeMap<String, Secret> = BTreeMap::new();
-    match check {
-        Check::McpStdio { env, .. } => env,
-        Check::McpHttp { headers, .. } | Check::Http { headers, .. } => headers,
-        Check::Tcp { .. } | Check::Balefire => &NONE,
     }
 }

@@ -8,22 +8,19 @@
 //! What moves itself into another session leaves the group, and is not reached.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::AsyncReadExt,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     time::timeout,
 };
 
-use crate::{limits, model::Secret};
+use crate::model::Secret;
 
 use super::fault::Fault;
 
@@ -206,67 +203,5 @@ fn describe(status: ExitStatus) -> String {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
-    }
-}
-
-/// The last stretch of a server's standard error; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<u8>>>);
-
-impl Tail {
-    /// Reads `stderr` to its end, then waits for ever: to be raced against the conversation, so that
-    /// a server never blocks on a full pipe.
-    pub(super) async fn follow(&self, mut stderr: ChildStderr) -> std::convert::Infallible {
-        let mut chunk = vec![0; limits::PROBE_STDERR_BYTES_MAX];
-        while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
-            self.push(&chunk[..read]);
-        }
-        std::future::pending().await
-    }
-
-    fn push(&self, bytes: &[u8]) {
-        let mut tail = self.0.lock();
-        tail.extend(bytes);
-        let surplus = tail.len().saturating_sub(limits::PROBE_STDERR_BYTES_MAX);
-        tail.drain(..surplus);
-    }
-
-    /// The text so far, with the values of `secrets` left out.
-    pub(super) fn text(&self, secrets: &BTreeMap<String, Secret>) -> String {
-        let bytes: Vec<u8> = self.0.lock().iter().copied().collect();
-        scrub(String::from_utf8_lossy(&bytes).trim_end(), secrets)
-    }
-}
-
-/// Secrets shorter than this are words that a text may hold by chance.
-const SECRET_LEN_MIN: usize = 6;
-
-/// `text` without the values of `secrets`.
-pub(super) fn scrub(text: &str, secrets: &BTreeMap<String, Secret>) -> String {
-    let values = secrets.values().map(Secret::reveal).filter(|value| value.len() >= SECRET_LEN_MIN);
-    values.fold(text.to_owned(), |text, value| text.replace(value, "<redacted>"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tail_keeps_the_end() {
-        let tail = Tail::default();
-        tail.push(&vec![b'a'; limits::PROBE_STDERR_BYTES_MAX]);
-        tail.push(b"end\n");
-        let text = tail.text(&BTreeMap::new());
-        assert_eq!(text.len(), limits::PROBE_STDERR_BYTES_MAX - 1);
-        assert!(text.ends_with("aend"));
-    }
-
-    #[test]
-    fn the_tail_leaves_secrets_out() {
-        let tail = Tail::default();
-        tail.push(b"bad key sk-12345 in eu");
-        let env = [("KEY", "sk-12345"), ("REGION", "eu")];
-        let env = env.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
-        assert_eq!(tail.text(&env), "bad key <redacted> in eu");
     }
 }

@@ -158,7 +158,8 @@ pub fn init(options: &LogOptions, under_journal: bool) -> Result<LogHandle, LogE
     Ok(handle)
 }
 
-/// Reads a filter. A lone word must be a level: the library would take `inof` for a module.
+/// Reads a filter. A lone word must be a level: the library would take `inof` for a module. Of rmcp
+/// only errors are logged unless the filter names it.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
     let invalid = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
     for part in filter.split(',').map(str::trim) {
@@ -166,7 +167,17 @@ pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
             return Err(invalid(format!("{part:?} is no level")));
         }
     }
-    EnvFilter::builder().parse(filter).map_err(|error| invalid(error.to_string()))
+    let whole =
+        if leaves_rmcp_open(filter) { format!("{filter},{RMCP_QUIET}") } else { filter.to_owned() };
+    EnvFilter::builder().parse(whole).map_err(|error| invalid(error.to_string()))
+}
+
+/// rmcp tells the small talk of every probe at the level of what matters here.
+const RMCP_QUIET: &str = "rmcp=error";
+
+/// Whether a filter says nothing of rmcp, nor that nothing at all is to be logged.
+fn leaves_rmcp_open(filter: &str) -> bool {
+    !filter.contains("rmcp") && !filter.split(',').any(|part| part.trim() == "off")
 }
 
 fn build(options: &LogOptions, under_journal: bool) -> Result<(Dispatch, LogHandle), LogError> {

@@ -1,6 +1,6 @@
 //! The HTTP listener: metrics for scrapers, Prometheus' query API, and whether we are well.
 //!
-//! Without a token everything here is read-only. [`serve`] owns connections and their bounds
+//! Everything here is read-only. [`serve`] owns connections and their bounds
 //! (`server`), every request passes the `guard` (Host, Origin, time, headers), and `routes` leads it to a
 //! handler; answers in JSON are made in `view`. It asks the monitor, and knows no storage and no loops.
 

@@ -65,7 +65,7 @@ async fn not_found(uri: Uri) -> Response {
 
 async fn not_allowed(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    let message = format!("{method} {path} is not allowed: without a token HTTP is read-only");
+    let message = format!("{method} {path} is not allowed: HTTP is read-only");
     refusal(&uri, StatusCode::METHOD_NOT_ALLOWED, "bad_data", message)
 }
 

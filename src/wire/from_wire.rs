@@ -81,6 +81,11 @@ pub fn text(field: &str, wire: String) -> Result<String, InvalidField> {
     }
 }
 
+/// The word of an enumeration's value: `TARGET_STATE_AUTH_REQUIRED` is `auth_required`.
+pub fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
 /// A length of time: not negative.
 pub fn duration(field: &str, wire: prost_types::Duration) -> Result<Duration, InvalidField> {
     Duration::try_from(wire)
@@ -304,5 +309,10 @@ mod tests {
         assert_eq!(good.samples.len(), 4);
         assert_eq!(good.metadata[0].kind, MetricKind::Unknown);
         check(batch(request(&["up", "not good"])), "series[1].labels", "not good");
+    }
+
+    #[test]
+    fn words_lose_their_prefix() {
+        assert_eq!(word("TARGET_STATE_AUTH_REQUIRED", "TARGET_STATE_"), "auth_required");
     }
 }

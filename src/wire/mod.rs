@@ -7,6 +7,7 @@
 //! `control`, out of the pieces made here.
 
 pub mod from_wire;
+pub mod near;
 mod status;
 pub mod to_wire;
 

@@ -52,6 +52,8 @@ async fn queries() {
     check("a long one", metrics.query(query(&long)).await, Code::InvalidArgument, "expr");
     let deep = "(".repeat(5_000) + "up" + &")".repeat(5_000);
     check("a deep one", metrics.query(query(&deep)).await, Code::ResourceExhausted, "nests");
+    let unknown = query("rate(no_such_metric[1m]) + no_such_other");
+    check("an unknown metric", metrics.query(unknown).await, Code::NotFound, "no_such_other");
     daemon.assert_sound().await;
 }
 
@@ -222,7 +224,8 @@ async fn commands() {
         (&["query", "up{"], 1, "expr"),
         (&["query", "up", "--start", "-1h", "--end", "-2h", "--step", "1m"], 2, "end"),
         (&["query", "up", "--time", "teatime"], 2, "teatime"),
-        (&["query", "no_such_metric"], 0, ""),
+        (&["query", "no_such_metric"], 1, "expr: nothing is stored under \"no_such_metric\""),
+        (&["query", "no_such_metric", "--range", "1h"], 1, "balefire labels __name__"),
         (&["alerts", "ack", "nobody"], 1, "nobody"),
         (&["targets", "show", "nobody"], 1, "nobody"),
         (&["targets", "check", "nobody"], 1, "nobody"),

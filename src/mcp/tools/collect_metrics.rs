@@ -7,14 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     client::ClientError,
-    mcp::{
-        answer::Answer,
-        convert::{time, to_wire},
-        error::ToolError,
-        range::Time,
-    },
+    mcp::{answer::Answer, convert::time, error::ToolError, range::Time},
     time::Timestamp,
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 use super::{Context, Effect, Tool};
@@ -126,7 +121,7 @@ fn observation(i: usize, metric: &Reported, now: Timestamp) -> Result<v1::Observ
         }
         .into(),
         tags: metric.tags.clone().into_iter().collect(),
-        timestamp: at.map(to_wire),
+        timestamp: at.map(to_wire::time),
     })
 }
 

@@ -9,11 +9,11 @@ use crate::{
     client::ClientError,
     mcp::{
         answer::Answer,
-        convert::{duration_to_wire, seconds, short, time},
+        convert::{seconds, short, time},
         error::ToolError,
         range,
     },
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 use super::{Context, Effect, Tool, views};
@@ -115,7 +115,7 @@ impl Tool for CreateAlert {
 
 fn request(input: Input) -> Result<v1::CreateRuleRequest, ToolError> {
     let duration = |field: &str, text: Option<String>| {
-        text.map(|text| range::duration(field, &text).map(duration_to_wire)).transpose()
+        text.map(|text| range::duration(field, &text).map(to_wire::duration)).transpose()
     };
     Ok(v1::CreateRuleRequest {
         name: input.name,

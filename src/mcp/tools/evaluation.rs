@@ -7,12 +7,9 @@ use serde::Serialize;
 
 use crate::{
     client::{ClientError, Connection},
-    mcp::{
-        convert::{Number, duration_to_wire, to_wire},
-        error::ToolError,
-    },
+    mcp::{convert::Number, error::ToolError},
     time::Timestamp,
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 /// The instant or the range that is asked about.
@@ -75,24 +72,27 @@ pub(super) struct Found {
     pub(super) warnings: Vec<String>,
 }
 
-/// Evaluates; a refused expression is reported under the argument that it came from.
+/// Evaluates.
 pub(super) async fn evaluate(
     connection: &Connection,
     promql: &str,
     when: &When,
-    field: &str,
-) -> Result<Found, ToolError> {
-    let found = match *when {
+) -> Result<Found, ClientError> {
+    match *when {
         When::At(at) => instant(connection, promql, at).await,
         When::Over(steps) => over(connection, promql, steps).await,
-    };
-    found.map_err(|error| match error {
+    }
+}
+
+/// A refused expression, reported under the argument that it came from.
+pub(super) fn refused(error: ClientError, field: &str) -> ToolError {
+    match error {
         ClientError::Refused { .. } => {
             let text = error.to_string();
             ToolError::argument(field, text.strip_prefix("expr: ").unwrap_or(&text))
         }
         error => error.into(),
-    })
+    }
 }
 
 async fn instant(
@@ -101,7 +101,7 @@ async fn instant(
     at: Timestamp,
 ) -> Result<Found, ClientError> {
     let request =
-        v1::QueryRequest { expr: promql.to_owned(), time: Some(to_wire(at)), timeout: None };
+        v1::QueryRequest { expr: promql.to_owned(), time: Some(to_wire::time(at)), timeout: None };
     let response = connection.metrics().query(request).await?.into_inner();
     let warnings = [response.warnings, response.infos].concat();
     let series = response.result.map(from_result).unwrap_or_default();
@@ -111,9 +111,9 @@ async fn instant(
 async fn over(connection: &Connection, promql: &str, steps: Steps) -> Result<Found, ClientError> {
     let request = v1::QueryRangeRequest {
         expr: promql.to_owned(),
-        start: Some(to_wire(steps.start)),
-        end: Some(to_wire(steps.end)),
-        step: Some(duration_to_wire(steps.step)),
+        start: Some(to_wire::time(steps.start)),
+        end: Some(to_wire::time(steps.end)),
+        step: Some(to_wire::duration(steps.step)),
         timeout: None,
     };
     let response = connection.metrics().query_range(request).await?.into_inner();

@@ -10,12 +10,11 @@ use crate::{
     limits,
     mcp::{
         answer::Answer,
-        convert::to_wire,
         error::ToolError,
         range::{Range, Time},
         translate,
     },
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 use super::{Context, Effect, Tool, names};
@@ -108,8 +107,8 @@ async fn export(context: &Context, input: &Input, range: Range) -> Result<String
     let request = v1::ExportRequest {
         format: input.format.wire().into(),
         matchers: input.metric_names.clone(),
-        start: range.start.map(to_wire),
-        end: range.end.map(to_wire),
+        start: range.start.map(to_wire::time),
+        end: range.end.map(to_wire::time),
     };
     let mut stream = context.connection.metrics().export(request).await?.into_inner();
     let mut text = Vec::new();

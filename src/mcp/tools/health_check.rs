@@ -10,9 +10,8 @@ use crate::{
         answer::Answer,
         convert::{seconds, time},
         error::ToolError,
-        near,
     },
-    wire::v1,
+    wire::{near, v1},
 };
 
 use super::{Context, Effect, Tool, views};

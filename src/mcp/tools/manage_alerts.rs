@@ -6,15 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::{ClientError, Connection},
+    client::{ClientError, Connection, pages, take},
     limits,
     mcp::{
         answer::Answer,
-        convert::{Number, short, time, word},
+        convert::{Number, short, time},
         error::ToolError,
-        near,
     },
-    wire::v1,
+    wire::{from_wire::word, near, v1},
 };
 
 use super::{Context, Effect, Tool, views};
@@ -291,38 +290,24 @@ async fn check_rule(connection: &Connection, id: &str) -> Result<(), ToolError> 
 }
 
 async fn rules(connection: &Connection) -> Result<Vec<v1::Rule>, ClientError> {
-    let mut rules = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListRulesRequest { page_size: page_size(), page_token };
-        let page = connection.alerts().list_rules(request).await?.into_inner();
-        rules.extend(page.rules);
-        page_token = page.next_page_token;
-        if page_token.is_empty() || rules.len() >= limits::RULES_MAX {
-            return Ok(rules);
-        }
-    }
+    let fetch = |page_size, page_token| async move {
+        let request = v1::ListRulesRequest { page_size, page_token };
+        let page = take(connection.alerts().list_rules(request).await)?;
+        Ok((page.rules, page.next_page_token))
+    };
+    Ok(pages(limits::RULES_MAX, fetch).await?.0)
 }
 
 /// Pending and firing alerts, by the id of their rule.
 async fn active(connection: &Connection) -> Result<BTreeMap<String, Vec<v1::Alert>>, ClientError> {
+    let fetch = |page_size, page_token| async move {
+        let request = v1::ListAlertsRequest { page_size, page_token };
+        let page = take(connection.alerts().list_alerts(request).await)?;
+        Ok((page.alerts, page.next_page_token))
+    };
     let mut by_rule: BTreeMap<String, Vec<v1::Alert>> = BTreeMap::new();
-    let mut count = 0;
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListAlertsRequest { page_size: page_size(), page_token };
-        let page = connection.alerts().list_alerts(request).await?.into_inner();
-        count += page.alerts.len();
-        for alert in page.alerts {
-            by_rule.entry(alert.rule_id.clone()).or_default().push(alert);
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() || count >= limits::RULES_MAX {
-            return Ok(by_rule);
-        }
+    for alert in pages(limits::RULES_MAX, fetch).await?.0 {
+        by_rule.entry(alert.rule_id.clone()).or_default().push(alert);
     }
-}
-
-fn page_size() -> i32 {
-    i32::try_from(limits::PAGE_SIZE_MAX).unwrap_or(i32::MAX)
+    Ok(by_rule)
 }

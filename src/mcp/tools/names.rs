@@ -1,11 +1,11 @@
 //! The names of stored metrics, and texts for a shell.
 
 use crate::{
-    client::{ClientError, Connection},
+    client::{ClientError, Connection, pages, take},
     limits,
-    mcp::{error::ToolError, near},
+    mcp::error::ToolError,
     model::METRIC_NAME,
-    wire::v1,
+    wire::{near, v1},
 };
 
 /// Names looked through at most, to find one that is near.
@@ -13,23 +13,17 @@ const NAMES_MAX: usize = 20 * limits::PAGE_SIZE_MAX;
 
 /// The names of all stored metrics, up to a bound.
 pub(super) async fn of_metrics(connection: &Connection) -> Result<Vec<String>, ClientError> {
-    let mut names = Vec::new();
-    let mut page_token = String::new();
-    while names.len() < NAMES_MAX {
+    let fetch = |page_size, page_token| async move {
         let request = v1::ListLabelValuesRequest {
             name: METRIC_NAME.to_owned(),
-            page_size: i32::try_from(limits::PAGE_SIZE_MAX).unwrap_or(i32::MAX),
+            page_size,
             page_token,
             ..v1::ListLabelValuesRequest::default()
         };
-        let page = connection.metrics().list_label_values(request).await?.into_inner();
-        names.extend(page.values);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(names)
+        let page = take(connection.metrics().list_label_values(request).await)?;
+        Ok((page.values, page.next_page_token))
+    };
+    Ok(pages(NAMES_MAX, fetch).await?.0)
 }
 
 /// Says that no metric has the name that the argument `field` gives, and which are near.

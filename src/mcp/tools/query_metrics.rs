@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::Connection,
+    client::{ClientError, Connection, take},
     limits,
     mcp::{
         answer::Answer,
@@ -15,11 +15,12 @@ use crate::{
         translate::{self, Aggregation, Question},
     },
     time::{Timestamp, format_duration},
+    wire::v1,
 };
 
 use super::{
     Context, Effect, Tool,
-    evaluation::{Found, Series, Steps, When, evaluate},
+    evaluation::{Found, Series, Steps, When, evaluate, refused},
     names,
 };
 
@@ -141,25 +142,48 @@ impl Subject {
     ) -> Result<(String, Found), ToolError> {
         let question = match self {
             Self::Expr(expr) => {
-                let found = evaluate(connection, &expr, when, "expr").await?;
-                return Ok((expr, found));
+                let found = evaluate(connection, &expr, when).await;
+                return Ok((expr, found.map_err(|error| refused(error, "expr"))?));
             }
             Self::Metric(question) => question,
         };
         let promql = translate::to_promql(&question)?;
-        let found = evaluate(connection, &promql, when, "metric_name").await?;
-        if !found.series.is_empty() {
-            return Ok((promql, found));
-        }
-        match known(connection, &question).await? {
-            Known::Series => Ok((promql, found)),
-            Known::Histogram => {
+        let refused = |error| refused(error, "metric_name");
+        match evaluate(connection, &promql, when).await {
+            Err(unknown) if unknown.is_not_found() => {
+                check_histogram(connection, &question, unknown).await?;
                 let promql = translate::to_promql(&Question { is_histogram: true, ..question })?;
-                let found = evaluate(connection, &promql, when, "metric_name").await?;
+                let found = evaluate(connection, &promql, when).await.map_err(refused)?;
                 Ok((promql, found))
             }
+            found => Ok((promql, found.map_err(refused)?)),
         }
     }
+}
+
+/// Passes only where `unknown` is so because the metric is a histogram, of which a quantile is asked:
+/// its buckets have names of their own.
+async fn check_histogram(
+    connection: &Connection,
+    question: &Question,
+    unknown: ClientError,
+) -> Result<(), ToolError> {
+    let wanted = question.metric_name.as_str();
+    let buckets = v1::ListSeriesRequest {
+        matchers: vec![format!("{wanted}_bucket")],
+        page_size: 1,
+        ..v1::ListSeriesRequest::default()
+    };
+    if take(connection.metrics().list_series(buckets).await)?.series.is_empty() {
+        return Err(refused(unknown, "metric_name"));
+    }
+    if question.aggregation.is_some_and(|aggregation| aggregation.quantile().is_some()) {
+        return Ok(());
+    }
+    let problem = format!(
+        "{wanted:?} is a histogram: ask for an aggregation such as \"p95\", or for {wanted}_count or {wanted}_sum"
+    );
+    Err(ToolError::argument("metric_name", problem))
 }
 
 /// Refuses what has no meaning beside an expression.
@@ -175,33 +199,6 @@ fn check_alone(input: &Input) -> Result<(), ToolError> {
         }
         None => Ok(()),
     }
-}
-
-/// How a metric that gave no result is known.
-enum Known {
-    /// It has series, just none that fit.
-    Series,
-    /// It has buckets, and a quantile is asked for.
-    Histogram,
-}
-
-async fn known(connection: &Connection, question: &Question) -> Result<Known, ToolError> {
-    let names = names::of_metrics(connection).await?;
-    let wanted = question.metric_name.as_str();
-    if names.iter().any(|name| name == wanted) {
-        return Ok(Known::Series);
-    }
-    let buckets = format!("{wanted}_bucket");
-    if names.contains(&buckets) {
-        if question.aggregation.is_some_and(|aggregation| aggregation.quantile().is_some()) {
-            return Ok(Known::Histogram);
-        }
-        let problem = format!(
-            "{wanted:?} is a histogram: ask for an aggregation such as \"p95\", or for {wanted}_count or {wanted}_sum"
-        );
-        return Err(ToolError::argument("metric_name", problem));
-    }
-    Err(names::unknown("metric_name", wanted, &names))
 }
 
 fn answer(input: Input, when: &When, promql: String, found: Found) -> Answer<Output> {

@@ -9,10 +9,10 @@ use crate::{
     client::ClientError,
     mcp::{
         answer::Answer,
-        convert::{Number, duration_to_wire, time},
+        convert::{Number, time},
         error::ToolError,
     },
-    wire::v1,
+    wire::{to_wire, v1},
 };
 
 use super::{
@@ -101,7 +101,7 @@ impl Tool for SystemOverview {
         let time_range = input.time_range.unwrap_or_default();
         let request = v1::GetOverviewRequest {
             include_details: input.include_details.unwrap_or(true),
-            range: Some(duration_to_wire(time_range.duration())),
+            range: Some(to_wire::duration(time_range.duration())),
         };
         let mut system = context.connection.system();
         let response = system.get_overview(request).await.map_err(ClientError::from)?.into_inner();

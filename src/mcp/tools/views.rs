@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::{
     mcp::{
         answer::brief,
-        convert::{Number, seconds, time, word},
+        convert::{Number, seconds, time},
     },
-    wire::v1,
+    wire::{from_wire::word, v1},
 };
 
 // A pending or firing alert.

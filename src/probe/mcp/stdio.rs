@@ -6,11 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::Secret,
-    probe::{
-        fault::Fault,
-        process::{Process, Tail},
-        report::Report,
-    },
+    probe::{fault::Fault, process::Process, report::Report, scrub::Scrubber, stderr::Tail},
     telemetry::events::ProbeEvents,
 };
 
@@ -29,6 +25,7 @@ pub(in crate::probe) struct Stdio<'a> {
     pub(in crate::probe) command: &'a [String],
     pub(in crate::probe) env: &'a BTreeMap<String, Secret>,
     pub(in crate::probe) cwd: Option<&'a PathBuf>,
+    pub(in crate::probe) scrubber: &'a Scrubber,
     pub(in crate::probe) events: &'a ProbeEvents,
 }
 
@@ -44,7 +41,7 @@ impl Stdio<'_> {
             Process::spawn(self.command, self.env, self.cwd.map(PathBuf::as_path))?;
         report.phase("spawn", began.elapsed());
         let seen = Seen::default();
-        let tail = Tail::default();
+        let tail = Tail::new(self.scrubber.clone());
         let transport = PipeTransport::new(pipes.stdin, pipes.stdout, seen.clone());
         let conversation = async {
             let mut result = converse(transport, plan, report).await;
@@ -60,7 +57,7 @@ impl Stdio<'_> {
         };
         self.events.process_ended(&self.command[0], ending.name());
         if result.is_err() {
-            report.stderr_tail = tail.text(self.env);
+            report.stderr_tail = tail.text();
         }
         result
     }

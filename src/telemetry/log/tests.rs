@@ -54,6 +54,18 @@ fn the_filter_changes_while_it_runs() {
 }
 
 #[test]
+fn rmcp_is_heard_only_where_the_filter_names_it() {
+    for (filter, expected) in [
+        ("info", "info,rmcp=error"),
+        ("info,rmcp::service=debug", "info,rmcp::service=debug"),
+        ("off", "off"),
+    ] {
+        let expected = EnvFilter::builder().parse(expected).unwrap();
+        assert_eq!(parse_filter(filter).unwrap().to_string(), expected.to_string());
+    }
+}
+
+#[test]
 fn a_wrong_filter_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (_dispatch, handle, _) = logging_to(dir.path(), LogFormat::Text);

@@ -1,10 +1,10 @@
-//! Names that look like a mistyped one.
+//! Names that look like a mistyped one: what a refusal proposes, on either side of the wire.
 
 /// Names suggested at most.
 const SUGGESTIONS_MAX: usize = 5;
 
 /// The names among `known` that resemble `wanted`, the nearest first.
-pub(super) fn names<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub fn names<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut near: Vec<(usize, &str)> =
         known.into_iter().filter_map(|name| Some((distance(wanted, name)?, name))).collect();
     near.sort_unstable();
@@ -13,7 +13,7 @@ pub(super) fn names<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// `; near: a, b`, or nothing where nothing is near.
-pub(super) fn hint<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let near = names(wanted, known);
     if near.is_empty() { String::new() } else { format!("; near: {}", near.join(", ")) }
 }
@@ -21,7 +21,7 @@ pub(super) fn hint<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -
 /// How far `name` is from `wanted`; `None` where they have nothing to do with each other.
 fn distance(wanted: &str, name: &str) -> Option<usize> {
     let (wanted, name) = (wanted.to_ascii_lowercase(), name.to_ascii_lowercase());
-    let edits = edit_distance(&wanted, &name);
+    let edits = strsim::levenshtein(&wanted, &name);
     if edits <= wanted.len() / 3 {
         return Some(edits);
     }
@@ -36,21 +36,6 @@ fn distance(wanted: &str, name: &str) -> Option<usize> {
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(['_', ':', '-', '.', ' ']).filter(|word| word.len() > 2)
-}
-
-/// Levenshtein's distance between bytes, in one row.
-fn edit_distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
@@ -78,13 +63,5 @@ mod tests {
         check("http_requests_total", None);
         check("", None);
         assert_eq!(hint("zzz", KNOWN), "");
-    }
-
-    #[test]
-    fn counts_edits() {
-        for (left, right, edits) in [("", "abc", 3), ("kitten", "sitting", 3), ("same", "same", 0)]
-        {
-            assert_eq!(edit_distance(left, right), edits);
-        }
     }
 }
