@@ -11,7 +11,7 @@ use crate::config::Overrides;
 #[command(name = "balefired", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// The configuration file; none is needed [default: balefire.toml in /etc/balefire for the
-    /// service, in ~/.config/balefire for a user; env: BALEFIRE_CONFIG]
+    /// service, in ~/.config/balefire for a user; else what `BALEFIRE_CONFIG` says]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the history is kept

@@ -32,7 +32,7 @@ impl Monitor {
             let found = selectors.iter().flat_map(|matchers| store.latest(matchers, since));
             // A series that several selectors match is told once.
             let series: BTreeMap<Labels, SeriesSample> =
-                found.map(|s| labelled(s, &external)).map(|s| (s.labels.clone(), s)).collect();
+                found.map(|s| labelled(&s, &external)).map(|s| (s.labels.clone(), s)).collect();
             into_families(series.into_values().collect(), &|name| store.metadata(name))
         });
         families.await
@@ -40,9 +40,9 @@ impl Monitor {
 }
 
 /// A series with the labels of this host, where it has none of that name itself.
-fn labelled(series: SeriesSample, external: &Labels) -> SeriesSample {
+fn labelled(series: &SeriesSample, external: &Labels) -> SeriesSample {
     let missing = external.iter().filter(|(name, _)| series.labels.get(name).is_none());
     let labels =
         missing.fold(series.labels.clone(), |labels, (name, value)| labels.with(name, value));
-    SeriesSample { labels, ..series }
+    SeriesSample { labels, sample: series.sample }
 }

@@ -136,12 +136,11 @@ impl Evaluating {
             let cancel = Arc::new(AtomicBool::new(false));
             let (view, limits) = (snapshot.clone(), query_limits(cancel.clone()));
             let mut work = spawn_blocking(move || evaluate(&view, &limits, rule, prior, now));
-            let done = match timeout(RULE_MAX, &mut work).await {
-                Ok(done) => done,
-                Err(_) => {
-                    cancel.store(true, Ordering::Relaxed);
-                    work.await
-                }
+            let done = if let Ok(done) = timeout(RULE_MAX, &mut work).await {
+                done
+            } else {
+                cancel.store(true, Ordering::Relaxed);
+                work.await
             };
             all.push(done.map_err(|error| format!("an evaluation panicked: {error}"))?);
             context.heartbeat.beat();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
     time::Duration,
 };
@@ -117,8 +118,12 @@ pub fn adoption_of(target: &Target) -> String {
     };
     // A digest, for a command line may hold a secret, and what is stored must not.
     let digest = digest(&SHA256, format!("{} {what}", target.source).as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}#{hex}", target.name)
+    let mut adoption = format!("{}#", target.name);
+    for byte in digest.as_ref() {
+        // Writing to a text cannot fail.
+        let _infallible = write!(adoption, "{byte:02x}");
+    }
+    adoption
 }
 
 /// The name of the target that an adoption stands for.
