@@ -31,7 +31,9 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
         state.history.cut_older(history_limit);
         state.history.forget_hidden();
     })?;
-    doomed.iter().for_each(|partition| partition.doom());
+    for partition in doomed {
+        partition.doom();
+    }
     // Holding the old state up to here has the directories removed by this thread.
     drop(state);
     freed.entries += before.saturating_sub(after.history.unsealed()) as u64;
