@@ -249,8 +249,8 @@ impl World {
         let probes: Vec<(u8, String)> =
             history.probes.iter().map(|target| (*target, next().to_string())).collect();
         let transitions = values.iter().map(|value| Change::AddTransition(transition(now, *value)));
-        let probed = probes.iter().map(|(n, text)| Change::AddProbe(probe(now, *n, text)));
-        let changes = audit.chain(transitions).chain(probed).collect();
+        let of_targets = probes.iter().map(|(n, text)| Change::AddProbe(probe(now, *n, text)));
+        let changes = audit.chain(transitions).chain(of_targets).collect();
         let sent = self.store().append_and_commit(self.last.clone(), changes);
         match self.runtime.block_on(sent) {
             Ok(summary) => {

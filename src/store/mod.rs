@@ -61,7 +61,7 @@ use self::{
     lock::Lock,
     partition::Handles,
     state::State,
-    wal::{Wal, WalOptions},
+    wal::WalOptions,
 };
 use crate::{
     limits,
@@ -324,47 +324,6 @@ fn probe_of(entry: &Entry) -> Option<ProbeRecord> {
     }
 }
 
-/// Where a log goes on after recovery.
-fn open_log(
-    dir: &Path,
-    options: &WalOptions,
-    found: &recovery::Found,
-    events: &StoreEvents,
-) -> Result<Wal, StoreError> {
-    let Some((number, good)) = found.last else {
-        // Copies in the catalog are of a log that is lost: this one is not the first.
-        let first = if found.recovery.quarantined.is_empty() { recovery::FIRST_SEGMENT } else { 2 };
-        return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
-    };
-    if found.recovery.quarantined.is_empty() {
-        let mut wal = Wal::resume(options.clone(), number, good)?;
-        // This process begins its own segment; on a full disk the commits try again, and report it.
-        return match if wal.is_done() { wal.rotate(None) } else { Ok(()) } {
-            Err(error) if !error.is_full_disk() => Err(error),
-            _ => Ok(wal),
-        };
-    }
-    let first = checkpoint_of(&found.state, number + 1)?;
-    let wal = Wal::begin(options.clone(), number + 1, first.as_ref())?;
-    for path in &found.damaged {
-        recovery::put_aside(dir, path)?;
-    }
-    commit::remove_segments_before(options, number + 1, events);
-    Ok(wal)
-}
-
-/// What a segment begins with that does not continue those before it.
-fn checkpoint_of(state: &State, number: u64) -> Result<Option<record::LogRecord>, StoreError> {
-    if number == recovery::FIRST_SEGMENT {
-        return Ok(None);
-    }
-    let checkpoint = state.to_checkpoint().map_err(|error| StoreError::Damaged {
-        path: PathBuf::from(keys::WAL),
-        reason: error.to_string(),
-    })?;
-    Ok(Some(record::LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))
-}
-
 impl Store {
     /// Opens or creates the store in `dir` and replays its log. Blocking.
     ///
@@ -388,7 +347,7 @@ impl Store {
         let lock = Lock::take(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let found = recovery::recover(dir, &parts.wal, &handles)?;
-        let wal = open_log(dir, &parts.wal, &found, &events)?;
+        let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
         let published = Arc::new(RwLock::new(found.state));

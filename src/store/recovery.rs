@@ -10,15 +10,16 @@ use std::{
 };
 
 use super::{
-    Recovery, StoreError, keys,
+    Recovery, StoreError, commit, keys,
     partition::{Handles, Partition},
     record::{BadRecord, LogRecord},
     state::{Names, State},
-    wal::{self, SegmentEnd, WalOptions},
+    wal::{self, SegmentEnd, Wal, WalOptions},
 };
+use crate::telemetry::events::StoreEvents;
 
 /// The number of the very first segment, the only one that may begin a log without a checkpoint.
-pub(super) const FIRST_SEGMENT: u64 = 1;
+const FIRST_SEGMENT: u64 = 1;
 
 /// What was found, and where the log goes on.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ fn load_all(
 }
 
 /// Moves what is damaged to where nobody trips over it.
-pub(super) fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
+fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let name = path.file_name().unwrap_or_default();
     let quarantine = dir.join(keys::QUARANTINE);
     let free = (0_u32..).map(|n| quarantine.join(format!("{}.{n}", name.to_string_lossy())));
@@ -259,4 +260,45 @@ fn settle(state: &mut State) {
         }
     }
     state.cut(floor, sealed);
+}
+
+/// Where a log goes on after recovery.
+pub(super) fn open_log(
+    dir: &Path,
+    options: &WalOptions,
+    found: &Found,
+    events: &StoreEvents,
+) -> Result<Wal, StoreError> {
+    let Some((number, good)) = found.last else {
+        // Copies in the catalog are of a log that is lost: this one is not the first.
+        let first = if found.recovery.quarantined.is_empty() { FIRST_SEGMENT } else { 2 };
+        return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
+    };
+    if found.recovery.quarantined.is_empty() {
+        let mut wal = Wal::resume(options.clone(), number, good)?;
+        // This process begins its own segment; on a full disk the commits try again, and report it.
+        return match if wal.is_done() { wal.rotate(None) } else { Ok(()) } {
+            Err(error) if !error.is_full_disk() => Err(error),
+            _ => Ok(wal),
+        };
+    }
+    let first = checkpoint_of(&found.state, number + 1)?;
+    let wal = Wal::begin(options.clone(), number + 1, first.as_ref())?;
+    for path in &found.damaged {
+        put_aside(dir, path)?;
+    }
+    commit::remove_segments_before(options, number + 1, events);
+    Ok(wal)
+}
+
+/// What a segment begins with that does not continue those before it.
+fn checkpoint_of(state: &State, number: u64) -> Result<Option<LogRecord>, StoreError> {
+    if number == FIRST_SEGMENT {
+        return Ok(None);
+    }
+    let checkpoint = state.to_checkpoint().map_err(|error| StoreError::Damaged {
+        path: PathBuf::from(keys::WAL),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))
 }

@@ -31,7 +31,7 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
         state.history.cut_older(history_limit);
         state.history.forget_hidden();
     })?;
-    for partition in &doomed {
+    for partition in doomed {
         partition.doom();
     }
     // Holding the old state up to here has the directories removed by this thread.
