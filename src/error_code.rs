@@ -1,7 +1,7 @@
 //! The closed list of outcomes that an operation can have, known to every floor.
 //!
-//! Each transport maps these once: gRPC status codes in `wire`, HTTP statuses in `web`, exit
-//! statuses in `cli`, MCP tool errors in `mcp`.
+//! Each transport of the daemon maps these once: gRPC status codes in `wire`, HTTP statuses in `web`.
+//! The clients, `cli` and `mcp`, see the gRPC status.
 
 /// What kind of failure an error is, for whoever has to react to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

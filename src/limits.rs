@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Longest metric name, label name and label value, in bytes.
+/// Longest metric name and label name, in bytes.
 pub const LABEL_NAME_BYTES_MAX: usize = 512;
 /// Longest label value, in bytes.
 pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
@@ -47,7 +47,7 @@ pub const GRPC_CONNECTIONS_MAX: usize = 256;
 pub const GRPC_STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Series that one `WriteStream` may declare.
 pub const STREAM_SERIES_MAX: usize = 200_000;
-/// Entries in a page of a list, at most and where nothing is said.
+/// Most entries in a page of a list.
 pub const PAGE_SIZE_MAX: usize = 1000;
 /// Entries in a page where nothing is said.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
@@ -76,8 +76,6 @@ pub const PROBE_STDERR_BYTES_MAX: usize = 4 * 1024;
 pub const PROBES_CONCURRENT_MAX: usize = 64;
 /// Spawned probes at once: each is a whole process of somebody's.
 pub const PROBES_SPAWNED_MAX: usize = 2;
-/// Recorded probes kept per target in memory; the store keeps the rest.
-pub const PROBE_HISTORY_MAX: usize = 10_000;
 
 /// Rules at most.
 pub const RULES_MAX: usize = 10_000;

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_lines_of_the_contract() {
+    fn takes_what_scripts_are_written_with() {
         for line in [
             "status",
             "overview --range 24h",

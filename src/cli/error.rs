@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_statuses_are_those_of_the_contract() {
+    fn exit_statuses_are_those_that_scripts_rely_on() {
         let reason = String::new;
         assert_eq!(CliError::from(ClientError::NotRunning { reason: reason() }).status(), 3);
         assert_eq!(CliError::from(ClientError::PermissionDenied { reason: reason() }).status(), 3);

@@ -354,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_has_the_fields_of_the_contract() {
+    fn a_target_has_the_fields_that_scripts_rely_on() {
         let wire = v1::Target {
             name: "time".into(),
             kind: "mcp".into(),

@@ -2,8 +2,6 @@
 
 use std::{io, path::PathBuf};
 
-use crate::error_code::ErrorCode;
-
 /// Why a collector failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
@@ -26,14 +24,6 @@ pub enum CollectError {
 }
 
 impl CollectError {
-    /// What kind of failure this is.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Read { .. } => ErrorCode::Unavailable,
-            Self::Format { .. } => ErrorCode::Internal,
-        }
-    }
-
     /// `file` has no `what`.
     pub(super) fn missing(file: &'static str, what: &str) -> Self {
         Self::Format { file, reason: format!("no {what:?} where the kernel's format has one") }

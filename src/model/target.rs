@@ -157,7 +157,7 @@ impl TargetState {
         Self::Maintenance,
     ];
 
-    /// The word of the contract: `healthy`, `auth_required` …
+    /// The word of the API: `healthy`, `auth_required` …
     pub fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",

@@ -84,7 +84,7 @@ impl Monitor {
 }
 
 impl ObservationSource {
-    /// The word of the contract, and the `job` label of its observations.
+    /// The word of the API, and the `job` label of its observations.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",

@@ -147,7 +147,7 @@ impl Prober {
     }
 
     /// Makes of what happened what callers want to know, and reports it.
-    #[expect(clippy::result_large_err, reason = "the contract of `attempt`, once a probe")]
+    #[expect(clippy::result_large_err, reason = "what `attempt` gives, made once a probe")]
     fn conclude(
         &self,
         name: &str,

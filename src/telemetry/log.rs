@@ -126,11 +126,6 @@ impl LogHandle {
         self.0.filter.lock().clone()
     }
 
-    /// Lines that could not be written.
-    pub fn lines_lost(&self) -> u64 {
-        self.0.lines_lost.get()
-    }
-
     /// Opens the log file anew with the next line, for who moved it away.
     pub fn reopen(&self) {
         if let Some(file) = &self.0.file {

@@ -1,7 +1,7 @@
 //! The one registry of own metrics.
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
@@ -45,11 +45,6 @@ impl Telemetry {
     /// A gauge of whole numbers, with labels.
     pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A gauge with labels.
-    pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A histogram in seconds, with `buckets` as upper bounds.

@@ -3,8 +3,8 @@
 //! Everything that comes from outside is checked here, once: [`from_wire`] gives model types or an
 //! [`InvalidField`] that names the field by its path in the request. [`to_wire`] cannot fail.
 //! [`status()`] is the one place where an [`ErrorCode`](crate::error_code::ErrorCode) becomes a gRPC
-//! status. The module knows no service and no storage; what `monitor` speaks in is translated in
-//! `control`, out of the pieces made here.
+//! status. [`near`] finds what a mistyped name may have meant. The module knows no service and no
+//! storage; what `monitor` speaks in is translated in `control`, out of the pieces made here.
 
 pub mod from_wire;
 pub mod near;

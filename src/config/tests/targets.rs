@@ -189,7 +189,7 @@ fn attempts_must_fit_into_the_interval() {
         &format!("{target}interval = \"20s\"\ntimeout = \"9s\"\nretries = 2\n"),
         &[
             "balefire.toml:6: targets[0].timeout: 3 × 9s and the pauses between the attempts come to \
-           29s500ms, longer than the interval of 20s; write less, or a longer interval",
+           30s125ms, longer than the interval of 20s; write less, or a longer interval",
         ],
     );
     check(

@@ -83,7 +83,7 @@ pub(super) struct Row {
     pub(super) call: for<'a> fn(&'a Context, JsonObject) -> Called<'a>,
 }
 
-/// Every tool, in the order of the contract.
+/// Every tool, in the order in which clients list them.
 pub(super) const TOOLS: [Row; 8] = [
     row::<collect_metrics::CollectMetrics>(),
     row::<query_metrics::QueryMetrics>(),
@@ -162,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn the_tools_are_those_of_the_contract() {
+    fn the_tools_have_the_names_that_agents_know() {
         let names: Vec<&str> = TOOLS.iter().map(|row| row.name).collect();
-        let contract = [
+        let known = [
             "collect_metrics",
             "query_metrics",
             "health_check",
@@ -174,7 +174,7 @@ mod tests {
             "export_metrics",
             "get_server_status",
         ];
-        assert_eq!(names, contract);
+        assert_eq!(names, known);
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_required_as_in_the_contract() {
+    fn no_argument_is_required_that_agents_may_leave_out() {
         let required = |tool: &Value| -> BTreeSet<String> {
             let names = tool["inputSchema"]["required"].as_array().into_iter().flatten();
             names.map(|name| name.as_str().unwrap().to_owned()).collect()

@@ -4,7 +4,7 @@ use prometheus::IntCounterVec;
 
 use crate::telemetry::Telemetry;
 
-/// Reports on collectors.
+/// The events of `collect`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CollectEvents {
     failures: IntCounterVec,

@@ -10,7 +10,7 @@ use crate::telemetry::Telemetry;
 /// Upper bounds, in seconds, for work that takes from a millisecond to a minute.
 const SECONDS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0];
 
-/// Events of the collecting loop.
+/// The events of the collecting loop; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CollectingEvents {
     duration: Histogram,
@@ -58,7 +58,7 @@ impl CollectingEvents {
     }
 }
 
-/// Events of the probing loop.
+/// The events of the probing loop; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ProbingEvents {
     probes: IntCounterVec,
@@ -136,7 +136,7 @@ impl ProbingEvents {
     }
 }
 
-/// Events of the evaluating loop.
+/// The events of the evaluating loop; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EvaluatingEvents {
     duration: Histogram,

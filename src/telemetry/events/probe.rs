@@ -4,7 +4,7 @@ use prometheus::IntCounterVec;
 
 use crate::telemetry::Telemetry;
 
-/// The reportable events of `probe`.
+/// The events of `probe`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ProbeEvents {
     attempts: IntCounterVec,

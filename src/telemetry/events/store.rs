@@ -9,7 +9,7 @@ use crate::telemetry::Telemetry;
 /// Upper bounds of the time a commit takes, in seconds.
 const COMMIT_SECONDS: [f64; 8] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0];
 
-/// The store's events; each writes its log line and moves its counter.
+/// The events of `store`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StoreEvents {
     samples: IntCounterVec,

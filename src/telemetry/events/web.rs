@@ -9,12 +9,13 @@ use crate::telemetry::Telemetry;
 /// Upper bounds in seconds: a status page takes a fraction of a millisecond, a heavy query minutes.
 const DURATION_BUCKETS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
 
-/// Reports on HTTP connections and requests.
+/// The events of `web`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WebEvents {
     connections: IntGauge,
     connections_refused: IntCounter,
     connections_failed: IntCounter,
+    accepts_failed: IntCounter,
     requests: IntCounterVec,
     requests_refused: IntCounterVec,
     durations: HistogramVec,
@@ -42,6 +43,10 @@ impl WebEvents {
             connections_failed: telemetry.counter(
                 "balefire_http_connections_failed_total",
                 "HTTP connections that ended in an error, such as a head that took too long.",
+            ),
+            accepts_failed: telemetry.counter(
+                "balefire_http_accepts_failed_total",
+                "HTTP connections that could not be accepted, for want of a descriptor mostly.",
             ),
             requests: telemetry.counter_vec(
                 "balefire_http_requests_total",
@@ -82,7 +87,7 @@ impl WebEvents {
 
     /// The listener could not accept a connection.
     pub fn accept_failed(&self, error: &str) {
-        self.connections_failed.inc();
+        self.accepts_failed.inc();
         tracing::warn!(error, "could not accept an HTTP connection");
     }
 

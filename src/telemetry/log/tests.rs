@@ -23,7 +23,7 @@ fn text_lines_have_time_level_message_and_fields() {
     let message = rest.trim_start();
     assert!(message.starts_with("INFO ") && message.contains("task started"), "{text}");
     assert!(text.ends_with("task=\"ingest\"\n") && !text.contains('\x1b'), "{text}");
-    assert_eq!(handle.lines_lost(), 0);
+    assert_eq!(handle.0.lines_lost.get(), 0);
 }
 
 #[test]
