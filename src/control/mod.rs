@@ -4,7 +4,7 @@
 //! [`Monitor`] and translates the answer (`convert`). It knows neither storage nor loops.
 //!
 //! Who may call: this process' own user, root, and members of the socket's group (`peer`). What
-//! bounds it: connections, streams on each and message sizes ([`limits`](crate::limits)), one batch
+//! bounds it: connections, streams on each and message sizes ([`limits`]), one batch
 //! at a time on each `WriteStream`, a bounded number of event subscribers. tonic spawns a task for
 //! each connection and hyper one for each stream, so those bounds bound the tasks, too; all of them
 //! end within the drain time after the stop signal (`transport`). A panic while a request is answered

@@ -1,7 +1,7 @@
 //! The process: builds everything, and takes it down again in order.
 //!
-//! A life is a chain of types, so that a wrong order does not compile: [`Prepared`](life::Prepared)
-//! (configuration checked, nothing opened) → [`Recovered`](life::Recovered) (store open, rules there)
+//! A life is a chain of types, so that a wrong order does not compile: [`Prepared`]
+//! (configuration checked, nothing opened) → `Recovered` (store open, rules there)
 //! → [`Running`](running::Running) (listeners bound, loops spawned, systemd told) → stopped.
 
 mod arguments;

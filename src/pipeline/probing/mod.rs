@@ -1,7 +1,7 @@
 //! The loop that probes the targets: each at its own place in its interval, none twice at once, a
 //! hung one in nobody's way.
 //!
-//! [`Schedule`](schedule::Schedule) says which target is due; [`attempts`] makes one probe of
+//! [`Schedule`] says which target is due; [`attempts`] makes one probe of
 //! several attempts; this file starts probes, takes their results in and writes them down.
 
 mod attempts;
