@@ -91,7 +91,7 @@ impl From<v1::SeriesSummary> for Summary {
 
 fn render(overview: &Overview, style: &Style) -> String {
     let head = format!(
-        "{} of {} MCP servers healthy, {} alerts firing, {} series; the last {}",
+        "{} of {} MCP servers healthy, alerts firing: {}, {} series; the last {}",
         overview.healthy_servers,
         overview.total_mcp_servers,
         overview.active_alerts,

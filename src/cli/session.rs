@@ -53,7 +53,11 @@ impl Session {
     ) -> Result<(), CliError> {
         match self.output {
             Output::Json => output::json(view),
-            Output::Table => output::text(&table(view, &self.style)),
+            Output::Table => {
+                // Ages count from now, not from before a check that took its time.
+                let style = Style { now: Clock::System.now(), ..self.style };
+                output::text(&table(view, &style))
+            }
         }
     }
 }

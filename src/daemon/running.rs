@@ -217,7 +217,7 @@ impl Running {
         let healthy = probed.clone().filter(|view| view.status.state.is_healthy()).count();
         let (probed, firing) = (probed.count(), self.monitor.status().active_alerts);
         format!(
-            "{healthy} of {probed} targets healthy, {firing} alerts firing; http://{}",
+            "{healthy} of {probed} targets healthy, alerts firing: {firing}; http://{}",
             self.http
         )
     }

@@ -1,5 +1,6 @@
-//! The loops: collecting, probing, evaluating, upkeep. Each loop is one file with its `Options`, a
-//! state, a closed set of events, one place that waits and one that applies.
+//! The loops: collecting, probing, evaluating, upkeep. Each loop is one file (or folder) with what it
+//! works with (`Parts`), a `run` that the supervisor starts and starts again, one place that waits and
+//! one that applies.
 //!
 //! The loops know the store, the collectors, the prober and the alert step; they know no transport
 //! and no configuration file. What others need of a loop is a small handle: [`Targets`] and

@@ -1,18 +1,18 @@
 //! Every name on disk and every key in the engine, in one place.
 //!
 //! ```text
-//! <state>/lock                          flock; holds the holder's pid
-//! <state>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
-//! <state>/partitions/<start>-<end>/     samples of [start, end), ms since 1970
+//! <store>/lock                          flock; holds the holder's pid
+//! <store>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
+//! <store>/partitions/<start>-<end>/     samples of [start, end), ms since 1970
 //!     manifest                          what is in it
 //!     db/                               trees `series`, `samples`
-//! <state>/history/<number:016>/         probes, transitions, audit
+//! <store>/history/<number:016>/         probes, transitions, audit
 //!     manifest
 //!     db/                               trees `probes`, `transitions`, `audit`
-//! <state>/catalog/<number:016>/         the small state, as of segment <number>
+//! <store>/catalog/<number:016>/         the small state, as of segment <number>
 //!     manifest
 //!     db/                               tree `state`
-//! <state>/quarantine/                   what could not be read, for whoever wants to look
+//! <store>/quarantine/                   what could not be read, for whoever wants to look
 //! *.tmp                                 half-written; removed at start
 //! ```
 //!

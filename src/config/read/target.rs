@@ -126,9 +126,9 @@ fn mcp(section: &mut Section<'_>, around: &Surroundings) -> Option<Check> {
             Some(Check::McpHttp { url: url(section)?, headers: headers(section, around) })
         }
         (both, _) => {
-            let wrong = if both { "has both" } else { "has neither" };
+            let wrong = if both { "both command and url" } else { "neither command nor url" };
             let message = format!(
-                "an MCP server {wrong} command and url; write command = [\"program\", \"argument\"] for \
+                "an MCP server has {wrong}; write command = [\"program\", \"argument\"] for \
                  one that is spawned, or url = \"http://…\" for one that runs"
             );
             section.problem("", section.origin(), message);

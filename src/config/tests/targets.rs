@@ -77,7 +77,7 @@ fn a_target_needs_a_name_a_kind_and_something_to_check() {
     check(
         "[[targets]]\nname = \"a\"\nkind = \"mcp\"\nintervall = \"1m\"\n",
         &[
-            "balefire.toml:1: targets[0]: an MCP server has neither command and url; write command = \
+            "balefire.toml:1: targets[0]: an MCP server has neither command nor url; write command = \
          [\"program\", \"argument\"] for one that is spawned, or url = \"http://…\" for one that runs",
         ],
     );
