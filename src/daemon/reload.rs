@@ -1,6 +1,8 @@
 //! A new configuration for the running process: applied whole or refused.
 
-use crate::{config::Config, error_code::ErrorCode, model::Event, monitor::Failure};
+use crate::{
+    config::Config, error_code::ErrorCode, model::Event, monitor::Failure, telemetry::LogOptions,
+};
 
 use super::running::{Running, settings};
 
@@ -9,18 +11,49 @@ use super::running::{Running, settings};
 pub(super) async fn reload(running: &mut Running) -> Result<Vec<String>, Failure> {
     let new = Config::load(&running.overrides)
         .map_err(|problems| Failure::new(ErrorCode::FailedPrecondition, problems.to_string()))?;
-    let mut changes = needing_restart(&running.config, &new);
-    changes.extend(apply_log(running, &new)?);
-    changes.extend(apply_loops(running, &new));
+    // First what may fail, so that the rest follows only where it did not.
     running.monitor.set_settings(settings(&new));
-    let (targets, problems) = running.monitor.declare_targets().await?;
+    let declared = running.monitor.declare_targets().await.and_then(|declared| {
+        let log = apply_log(running, &new)?;
+        Ok((declared, log))
+    });
+    let ((targets, problems), log) = match declared {
+        Ok(applied) => applied,
+        Err(failure) => {
+            running.monitor.set_settings(settings(&running.config));
+            return Err(failure);
+        }
+    };
+    let mut changes = needing_restart(&running.config, &new);
+    changes.extend(log);
+    changes.extend(apply_loops(running, &new));
     changes.extend(targets);
     changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
-    running.config = new;
+    running.config = in_force(&running.config, new);
     running
         .bus
         .publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
     Ok(changes)
+}
+
+/// The new configuration, with the old values of what only the next start applies: until then every
+/// reload says so again.
+fn in_force(old: &Config, new: Config) -> Config {
+    let log = fixed_log(old, &new);
+    Config {
+        state_dir: old.state_dir.clone(),
+        socket: old.socket.clone(),
+        socket_group: old.socket_group.clone(),
+        http: old.http.clone(),
+        storage: old.storage.clone(),
+        log,
+        ..new
+    }
+}
+
+/// How logs are kept: of all that is new, only the level is applied at once.
+fn fixed_log(old: &Config, new: &Config) -> LogOptions {
+    LogOptions { level: new.log.level.clone(), ..old.log.clone() }
 }
 
 /// What only the next start applies.
@@ -31,7 +64,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
         ("socket_group", old.socket_group != new.socket_group),
         ("[http] listen", old.http != new.http),
         ("[storage] retention", old.storage != new.storage),
-        ("[log] file", old.log.file != new.log.file || old.log.format != new.log.format),
+        ("[log] beside its level", fixed_log(old, new) != new.log),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| format!("{key} changed: needs a restart")).collect()

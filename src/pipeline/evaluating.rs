@@ -105,7 +105,7 @@ impl Evaluating {
         let started = Instant::now();
         let _writing = self.parts.rules.writing().await;
         let now = self.parts.clock.now();
-        let all = self.evaluate_all(context, now).await?;
+        let all = self.evaluate_all(context, now).await;
 
         let alive = alert_series(&all, now);
         let names: BTreeSet<Labels> = alive.iter().map(|sample| sample.labels.clone()).collect();
@@ -123,29 +123,32 @@ impl Evaluating {
         Ok(())
     }
 
-    /// Every enabled rule over one snapshot; one that takes too long is cut off, and the others go on.
-    async fn evaluate_all(
-        &self,
-        context: &TaskContext,
-        now: Timestamp,
-    ) -> Result<Vec<Evaluated>, String> {
+    /// Every enabled rule over one snapshot; one that takes too long is cut off, one
+    /// that panics has failed, and the others go on.
+    async fn evaluate_all(&self, context: &TaskContext, now: Timestamp) -> Vec<Evaluated> {
         let snapshot = self.parts.store.snapshot();
         let mut all = Vec::new();
         for rule in self.parts.store.rules().into_iter().filter(|rule| rule.enabled) {
             let prior = self.parts.store.instances(&rule.id);
             let cancel = Arc::new(AtomicBool::new(false));
             let (view, limits) = (snapshot.clone(), query_limits(cancel.clone()));
-            let mut work = spawn_blocking(move || evaluate(&view, &limits, rule, prior, now));
+            let (own_rule, own_prior) = (rule.clone(), prior.clone());
+            let mut work =
+                spawn_blocking(move || evaluate(&view, &limits, own_rule, own_prior, now));
             let done = if let Ok(done) = timeout(RULE_MAX, &mut work).await {
                 done
             } else {
                 cancel.store(true, Ordering::Relaxed);
                 work.await
             };
-            all.push(done.map_err(|error| format!("an evaluation panicked: {error}"))?);
+            all.push(done.unwrap_or_else(|error| {
+                let error = format!("the evaluation panicked: {error}");
+                let report = Report { error, at: Some(now), ..Report::default() };
+                Evaluated { rule, prior, report, outcome: None }
+            }));
             context.heartbeat.beat();
         }
-        Ok(all)
+        all
     }
 
     /// After it is durable, and only then.
