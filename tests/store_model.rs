@@ -298,8 +298,8 @@ impl World {
     }
 
     fn check(&self) {
-        let selection = Selection { matchers: Vec::new(), start: BEGINNING, end: END };
-        let stored = self.store().snapshot().select(&selection).unwrap();
+        let selection = Selection::raw(Vec::new(), BEGINNING, END);
+        let stored = self.store().snapshot().select(&selection).unwrap().series;
         let stored: BTreeMap<Labels, BTreeMap<Timestamp, f64>> =
             stored.into_iter().map(|series| (series.labels, by_time(&series.samples))).collect();
         assert_eq!(stored, self.model.series);

@@ -101,13 +101,13 @@ impl Export {
         wanted: &HashSet<&Labels>,
     ) -> Result<(), Ended> {
         let matchers = vec![Matcher::equal(METRIC_NAME, metric)];
-        let selection = Selection { matchers, start: self.range.start, end: self.range.end };
+        let selection = Selection::raw(matchers, self.range.start, self.range.end);
         let selected = store.snapshot().select(&selection).map_err(|error| {
             let _gone = self.hand_over(Err(Failure::new(ErrorCode::Internal, error.to_string())));
             Ended
         })?;
         let metadata = store.metadata(metric);
-        for data in selected.iter().filter(|data| wanted.contains(&data.labels)) {
+        for data in selected.series.iter().filter(|data| wanted.contains(&data.labels)) {
             self.writer.series(&data.labels, &data.samples, metadata.as_ref(), &mut self.text);
             if self.text.len() >= PIECE_BYTES {
                 self.send()?;

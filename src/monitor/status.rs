@@ -94,9 +94,8 @@ fn summaries(snapshot: &Snapshot, range: TimeRange) -> Vec<SeriesSummary> {
     let select = |name: &str| {
         let matchers = vec![Matcher::equal(METRIC_NAME, name)];
         // What cannot be read is left out here; the store reports it.
-        snapshot
-            .select(&Selection { matchers, start: range.start, end: range.end })
-            .unwrap_or_default()
+        let selection = Selection::raw(matchers, range.start, range.end);
+        snapshot.select(&selection).unwrap_or_default().series
     };
     let series = SYSTEM_METRICS.into_iter().flat_map(select);
     series.filter_map(|data| summary(data.labels, data.samples.iter().map(|s| s.value))).collect()

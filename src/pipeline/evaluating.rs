@@ -245,9 +245,9 @@ fn any_data(snapshot: &Snapshot, names: &[String], now: Timestamp) -> bool {
     names.is_empty()
         || names.iter().any(|name| {
             let matchers = vec![crate::model::Matcher::equal(METRIC_NAME, name)];
-            let selection =
-                promql::Selection { matchers, start: now.minus(limits::QUERY_LOOKBACK), end: now };
-            snapshot.select(&selection).is_ok_and(|series| !series.is_empty())
+            let start = now.minus(limits::QUERY_LOOKBACK);
+            let selected = snapshot.select(&promql::Selection::raw(matchers, start, now));
+            selected.is_ok_and(|selected| !selected.series.is_empty())
         })
 }
 

@@ -41,6 +41,56 @@ pub struct Selection {
     pub start: Timestamp,
     /// … to.
     pub end: Timestamp,
+    /// The coarsest resolution that will do; zero: samples as they came, wherever they are still kept.
+    pub resolution: Duration,
+    /// What stands for the samples that a rollup replaces.
+    pub column: RollupColumn,
+}
+
+impl Selection {
+    /// Samples as they came, wherever they are still kept.
+    pub fn raw(matchers: Vec<Matcher>, start: Timestamp, end: Timestamp) -> Self {
+        let (resolution, column) = (Duration::ZERO, RollupColumn::Last);
+        Self { matchers, start, end, resolution, column }
+    }
+}
+
+/// Which number of a rollup stands for the samples that it replaces. A sample as it came is a rollup of
+/// itself: its value under each column, and 1 under [`Count`](Self::Count). Staleness markers stand
+/// under `Last` alone: the others neither count them nor hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RollupColumn {
+    /// The last value, or the marker that ended the series.
+    Last,
+    /// The lowest value.
+    Min,
+    /// The highest value.
+    Max,
+    /// The sum of the values.
+    Sum,
+    /// How many values there were.
+    Count,
+}
+
+/// What a storage found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selected {
+    /// The matching series that have samples in the range, sorted by labels.
+    pub series: Vec<SeriesData>,
+    /// Where rollups stand for the samples: in order, without overlap.
+    pub rollups: Vec<RollupSpan>,
+}
+
+/// A stretch of time for which rollups were read: there is one sample for each `resolution` in it, at
+/// the time of the last one that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollupSpan {
+    /// How much time one rollup stands for.
+    pub resolution: Duration,
+    /// The beginning of the stretch …
+    pub start: Timestamp,
+    /// … and its end, which does not belong to it.
+    pub end: Timestamp,
 }
 
 /// A series with its samples in a range, in order, staleness markers among them.
@@ -54,8 +104,8 @@ pub struct SeriesData {
 
 /// Where samples come from: a consistent view that nothing changes while a query runs.
 pub trait Queryable: Send + Sync {
-    /// The matching series that have samples in the range, sorted by labels.
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesData>, SelectError>;
+    /// The matching series that have samples in the range.
+    fn select(&self, selection: &Selection) -> Result<Selected, SelectError>;
 }
 
 /// Why samples could not be had.

@@ -6,7 +6,7 @@ use crate::{
 };
 
 use super::{
-    QueryError, SelectError, Selection, SeriesData,
+    QueryError, SelectError, Selected, Selection, SeriesData,
     columns::{Column, Cursor, Evaluated, Grid, Windows, absent, compact, merged},
     eval::{Evaluator, column_samples},
     plan::{At, Selector, Shift, Subquery},
@@ -98,12 +98,13 @@ impl Evaluator<'_> {
         let (Some(first), Some(last)) = (ends.first(), ends.last()) else {
             return Ok(Vec::new());
         };
-        let selection = Selection {
-            matchers: selector.matchers.clone(),
-            start: Timestamp::from_millis(first.saturating_sub(range).saturating_add(1)),
-            end: Timestamp::from_millis(*last),
-        };
-        let series = self.data.select(&selection).map_err(|error| match error {
+        let start = first.saturating_sub(range).saturating_add(1);
+        let selection = Selection::raw(
+            selector.matchers.clone(),
+            Timestamp::from_millis(start),
+            Timestamp::from_millis(*last),
+        );
+        let Selected { series, .. } = self.data.select(&selection).map_err(|error| match error {
             SelectError::TooMuch(reason) => QueryError::TooMuch(reason),
             SelectError::Storage(reason) => QueryError::Storage(reason),
         })?;

@@ -7,7 +7,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{Queryable, SelectError, Selection, SeriesData};
+use super::{Queryable, SelectError, Selected, Selection, SeriesData};
 
 /// Series in memory.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl Memory {
 }
 
 impl Queryable for Memory {
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesData>, SelectError> {
+    fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
         let matching =
             self.series.iter().filter(|(labels, _)| matches_all(&selection.matchers, labels));
         let inside =
@@ -37,6 +37,7 @@ impl Queryable for Memory {
             labels: labels.clone(),
             samples: samples.iter().filter(inside).copied().collect(),
         });
-        Ok(series.filter(|series| !series.samples.is_empty()).collect())
+        let series = series.filter(|series| !series.samples.is_empty()).collect();
+        Ok(Selected { series, rollups: Vec::new() })
     }
 }

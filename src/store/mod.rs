@@ -29,6 +29,7 @@ mod partition;
 mod record;
 mod recovery;
 mod retention;
+mod rollup;
 mod seal;
 mod select;
 mod small;
@@ -74,6 +75,7 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use rollup::Tier;
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use super::{Snapshot, StoreError, partition::Partition};
 use crate::{
     limits,
     model::{Labels, Matcher, Sample, SeriesSample, is_stale},
-    promql::{Queryable, SelectError, Selection, SeriesData},
+    promql::{Queryable, SelectError, Selected, Selection, SeriesData},
     time::Timestamp,
 };
 
 impl Queryable for Snapshot {
-    fn select(&self, selection: &Selection) -> Result<Vec<SeriesData>, SelectError> {
-        let Selection { matchers, start, end } = selection;
+    fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
+        let Selection { matchers, start, end, .. } = selection;
         let mut found = Found::default();
         let read = self.read(matchers, (*start, *end), &mut found);
         read.map_err(|error| match error {
@@ -20,7 +20,8 @@ impl Queryable for Snapshot {
             other => SelectError::Storage(other.to_string()),
         })?;
         let series = found.series.into_iter();
-        Ok(series.map(|(labels, samples)| SeriesData { labels, samples }).collect())
+        let series = series.map(|(labels, samples)| SeriesData { labels, samples }).collect();
+        Ok(Selected { series, rollups: Vec::new() })
     }
 }
 

@@ -69,7 +69,7 @@ fn fill(store: &Store, name: &'static str, from: Timestamp, minutes: u32) {
 
 fn all(store: &Store, matchers: Vec<Matcher>) -> Vec<(String, Vec<Sample>)> {
     let (start, end) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
-    let found = store.snapshot().select(&Selection { matchers, start, end }).unwrap();
+    let found = store.snapshot().select(&Selection::raw(matchers, start, end)).unwrap().series;
     found.into_iter().map(|series| (series.labels.to_string(), series.samples)).collect()
 }
 
@@ -195,12 +195,9 @@ fn a_snapshot_does_not_see_what_comes_after_it() {
     append(&store, "a", START, 1.0);
     let snapshot = store.snapshot();
     append(&store, "a", START.plus(Duration::from_secs(1)), 2.0);
-    let everything = Selection {
-        matchers: Vec::new(),
-        start: Timestamp::from_millis(i64::MIN),
-        end: Timestamp::from_millis(i64::MAX),
-    };
-    assert_eq!(snapshot.select(&everything).unwrap()[0].samples.len(), 1);
+    let (start, end) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+    let everything = Selection::raw(Vec::new(), start, end);
+    assert_eq!(snapshot.select(&everything).unwrap().series[0].samples.len(), 1);
     assert_eq!(all(&store, Vec::new())[0].1.len(), 2);
 }
 
@@ -327,8 +324,8 @@ fn clean_up_frees_whole_partitions_and_old_history() {
     let freed = store.clean_up().unwrap();
     assert_eq!((freed.partitions, freed.entries), (partitions as u64, 3));
     assert!(freed.bytes > 0);
-    let everything = Selection { matchers: Vec::new(), start: START.minus(6 * HOUR), end: START };
-    let held = snapshot.select(&everything).unwrap();
+    let everything = Selection::raw(Vec::new(), START.minus(6 * HOUR), START);
+    let held = snapshot.select(&everything).unwrap().series;
     assert_eq!(held[0].samples.len(), 300, "a reader keeps what it holds");
     drop((held, snapshot));
     assert_eq!(fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap().count(), 0);
