@@ -20,7 +20,6 @@ use prost::Message as _;
 use super::{
     StoreError, chunk,
     engine::{Database, Engine, EngineError, Entries},
-    head::Series,
     history::{Entry, Kind},
     keys,
     record::{self, BadRecord, LabelsRecord, ManifestRecord, SpanRecord},
@@ -351,6 +350,9 @@ pub(super) struct Writer {
     batch: Entries,
     batch_bytes: usize,
     crc: crc32fast::Hasher,
+    labels: Vec<Labels>,
+    oldest: i64,
+    newest: i64,
 }
 
 impl Writer {
@@ -385,31 +387,36 @@ impl Writer {
         }
     }
 
-    /// Stores the samples that series, sorted by (metric, labels), have in a range; both ends belong
-    /// to it. Every series has some there.
-    pub(super) fn put_series(
+    /// Stores the samples of a series; series come in the order of (metric, labels).
+    pub(super) fn put_samples(
         &mut self,
-        all: &[(&Labels, &Series)],
-        (start, end): (Timestamp, Timestamp),
+        labels: &Labels,
+        samples: &[Sample],
     ) -> Result<(), StoreError> {
-        for (rank, (labels, _)) in (0..).zip(all) {
-            let labels = LabelsRecord::from(*labels).encode_to_vec();
+        let rank = u32::try_from(self.labels.len()).expect("series are limited to far fewer");
+        for run in samples.chunks(CHUNK_SAMPLES) {
+            let key = keys::chunk(rank, run[0].timestamp);
+            self.put(keys::TREE_SAMPLES, &key, &chunk::encode(run))?;
+        }
+        self.labels.push(labels.clone());
+        self.manifest.samples += samples.len() as u64;
+        if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
+            self.oldest = self.oldest.min(first.timestamp.as_millis());
+            self.newest = self.newest.max(last.timestamp.as_millis());
+        }
+        Ok(())
+    }
+
+    fn put_labels(&mut self) -> Result<(), StoreError> {
+        let all = std::mem::take(&mut self.labels);
+        for (rank, labels) in (0..).zip(&all) {
+            let labels = LabelsRecord::from(labels).encode_to_vec();
             self.put(keys::TREE_SERIES, &keys::rank(rank), &labels)?;
         }
-        let (mut oldest, mut newest, mut samples) = (i64::MAX, i64::MIN, Vec::new());
-        for (rank, (_, series)) in (0..).zip(all) {
-            samples.clear();
-            series.read(start, end, &mut samples);
-            for run in samples.chunks(CHUNK_SAMPLES) {
-                let key = keys::chunk(rank, run[0].timestamp);
-                self.put(keys::TREE_SAMPLES, &key, &chunk::encode(run))?;
-            }
-            self.manifest.samples += samples.len() as u64;
-            oldest = samples.first().map_or(oldest, |s| oldest.min(s.timestamp.as_millis()));
-            newest = samples.last().map_or(newest, |s| newest.max(s.timestamp.as_millis()));
+        if !all.is_empty() {
+            self.manifest.series = all.len() as u64;
+            (self.manifest.oldest, self.manifest.newest) = (self.oldest, self.newest);
         }
-        self.manifest.series = all.len() as u64;
-        (self.manifest.oldest, self.manifest.newest) = (oldest, newest);
         Ok(())
     }
 
@@ -436,6 +443,7 @@ impl Writer {
 
     /// Makes it durable, reads it back, and writes the manifest.
     fn finish(mut self, engine: &dyn Engine) -> Result<(), StoreError> {
+        self.put_labels()?;
         self.apply()?;
         self.manifest.crc = self.crc.finalize();
         let about = record::seal(&self.manifest.crc.to_le_bytes());
@@ -552,6 +560,9 @@ fn write_unfinished(
         batch: Vec::new(),
         batch_bytes: 0,
         crc: crc32fast::Hasher::new(),
+        labels: Vec::new(),
+        oldest: i64::MAX,
+        newest: i64::MIN,
     };
     fill(&mut writer)?;
     writer.finish(engine)
