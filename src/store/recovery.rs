@@ -16,6 +16,7 @@ use super::{
     keys,
     partition::{Handles, Partition},
     record::{BadRecord, ChangeRecord, CheckpointRecord},
+    rollup::Tier,
     state::{State, numbers},
     wal::{
         self, End, Wal, WalOptions,
@@ -52,12 +53,15 @@ pub(super) fn recover(
     handles: &Arc<Handles>,
     head: Head,
 ) -> Result<Found, StoreError> {
-    for name in [keys::WAL, keys::PARTITIONS, keys::HISTORY, keys::CATALOG, keys::QUARANTINE] {
+    let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
+    for name in Tier::ALL.map(keys::tier).into_iter().chain(others) {
         let path = dir.join(name);
         fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
         remove_unfinished(&path)?;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    for dir in [&dir.join(keys::TIERS), dir] {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    }
     let mut found = Found {
         head: Arc::new(head),
         state: State::default(),

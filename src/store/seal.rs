@@ -14,8 +14,9 @@ use super::{
     commit::Rotated,
     history::Kind,
     keys,
-    partition::{self, Partition},
+    partition::{self, Partition, Plan},
     record::{BadRecord, SpanRecord},
+    rollup::Tier,
     state::State,
 };
 
@@ -131,7 +132,6 @@ fn seal_samples(
     snapshot: &Snapshot,
     written: &mut Vec<Arc<Partition>>,
 ) -> Result<(), StoreError> {
-    let parent = store.dir.join(keys::PARTITIONS);
     let mut all = store.head.all();
     all.sort_by(|a, b| {
         let (a, b) = (a.labels(), b.labels());
@@ -142,19 +142,14 @@ fn seal_samples(
         let start = oldest.aligned(RANGE);
         let end = start.plus(RANGE);
         let last = end.minus(Duration::from_millis(1));
-        let name = keys::range_name(start, end);
-        let partition = partition::write(&parent, &name, &store.handles, |writer| {
-            writer.manifest.start = start.as_millis();
-            writer.manifest.end = end.as_millis();
+        let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
+        let partition = partition::write(&plan, &store.handles, |writer| {
             let mut samples = Vec::new();
-            for series in &all {
+            all.iter().try_for_each(|series| {
                 samples.clear();
                 snapshot.read_open(series, (start, last), &mut samples);
-                if !samples.is_empty() {
-                    writer.put_samples(series.labels(), &samples)?;
-                }
-            }
-            Ok(())
+                writer.put_samples(series.labels(), &samples)
+            })
         })?;
         written.push(Arc::new(partition));
         from = end;
@@ -164,8 +159,8 @@ fn seal_samples(
 
 fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
     let parent = store.dir.join(keys::HISTORY);
-    let name = keys::numbered(state.history.next.iter().sum());
-    partition::write(&parent, &name, &store.handles, |writer| {
+    let plan = Plan::numbered(&parent, state.history.next.iter().sum());
+    partition::write(&plan, &store.handles, |writer| {
         for kind in Kind::ALL {
             writer.put_history(kind, state.history.tails[kind as usize].iter())?;
         }
@@ -179,7 +174,7 @@ fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);
     let spans = state.history.sealed.iter().zip(&state.history.next);
-    partition::write(&parent, &keys::numbered(number), &store.handles, |writer| {
+    partition::write(&Plan::numbered(&parent, number), &store.handles, |writer| {
         writer.manifest.history = spans
             .map(|(first, last)| SpanRecord { first: *first, last: *last, ..SpanRecord::default() })
             .collect();
