@@ -5,7 +5,15 @@
 //! the disk, publishes state and epoch, and only then answers. A group that fails is taken back.
 //! Sealing and clean-up send their edits through the same queue.
 
-use std::{collections::HashMap, fmt, fs, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
@@ -53,7 +61,10 @@ pub(super) struct Rotated {
     /// The segment.
     pub(super) number: u64,
     pub(super) state: State,
-    pub(super) hold: Hold,
+    /// Bytes of the log that came before.
+    pub(super) log_bytes: u64,
+    /// Keeps the head from changing what `state` sees.
+    pub(super) _hold: Hold,
 }
 
 /// Samples and changes that become durable together.
@@ -101,6 +112,8 @@ pub(super) struct Committer {
     pub(super) head: Arc<Head>,
     pub(super) published: Published,
     pub(super) wal: Wal,
+    /// Bytes of the log that no checkpoint has replaced.
+    pub(super) log_bytes: Arc<AtomicU64>,
     pub(super) clock: Clock,
     /// How long samples are kept.
     pub(super) retention: Duration,
@@ -226,6 +239,7 @@ impl Committer {
             return Ok(());
         }
         let bytes = self.wal.append(group)?;
+        self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.events.written("log", bytes);
         Ok(())
     }
@@ -239,7 +253,8 @@ impl Committer {
         state.epoch += 1;
         self.publish(state.clone());
         let hold = self.head.epochs.hold(state.epoch);
-        Ok(Rotated { number: self.wal.number(), state, hold })
+        let log_bytes = self.log_bytes.load(Ordering::Relaxed);
+        Ok(Rotated { number: self.wal.number(), state, log_bytes, _hold: hold })
     }
 }
 

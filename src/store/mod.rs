@@ -46,7 +46,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -117,6 +117,8 @@ struct Inner {
     head: Arc<Head>,
     published: Published,
     wal: WalOptions,
+    /// Bytes of the log that no checkpoint has replaced.
+    log_bytes: Arc<AtomicU64>,
     /// What the head may forget when no reader sees it there any more.
     cut_due: Mutex<Option<Cut>>,
     /// `None` while it is being dropped.
@@ -235,12 +237,17 @@ pub enum Change {
 pub struct SeriesHandle(Key);
 
 impl SeriesHandle {
+    /// A handle that has not looked for its series; samples find that by its labels, and make it.
+    pub fn new(labels: Labels) -> Self {
+        Self(Key::Named(labels))
+    }
+
     /// Names the series.
     pub fn labels(&self) -> &Labels {
         self.0.labels()
     }
 
-    /// Whether the series was there when it was looked for: where not, it is worth looking again.
+    /// Whether it has found its series.
     pub fn is_found(&self) -> bool {
         matches!(self.0, Key::Known(_))
     }
@@ -314,6 +321,7 @@ impl Inner {
         let Rotated { number, state, .. } = rotated;
         let bytes = recovery::write_checkpoint(&self.wal, *number, &self.head, state)?;
         self.events.written("checkpoint", bytes);
+        self.log_bytes.fetch_sub(rotated.log_bytes, Ordering::Relaxed);
         commit::remove_before(&self.wal, *number, &self.events);
         Ok(())
     }
@@ -441,12 +449,14 @@ impl Store {
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
         let published = Arc::new(RwLock::new(found.state));
+        let log_bytes = Arc::new(AtomicU64::new(found.log_bytes));
         let (sender, queue) = mpsc::channel(limits::COMMIT_QUEUE_MAX);
         let committer = Committer {
             queue,
             head: Arc::clone(&found.head),
             published: Arc::clone(&published),
             wal,
+            log_bytes: Arc::clone(&log_bytes),
             clock: parts.clock.clone(),
             retention: parts.options.retention,
             window: parts.options.out_of_order_window,
@@ -464,6 +474,7 @@ impl Store {
             head: found.head,
             published,
             wal: parts.wal,
+            log_bytes,
             cut_due: Mutex::default(),
             queue: Some(sender),
             closing: AtomicBool::new(false),
@@ -518,10 +529,14 @@ impl Store {
         self.send(samples.into_iter().map(row).collect(), Vec::new(), Vec::new()).await
     }
 
-    /// A short way to a series for many samples; it need not be there yet.
-    pub fn handle(&self, labels: &Labels) -> SeriesHandle {
-        let named = || Key::Named(labels.clone());
-        SeriesHandle(self.0.head.find(labels).map_or_else(named, Key::Known))
+    /// Looks for the series of handles that have not found theirs yet.
+    pub fn find(&self, handles: &mut [&mut SeriesHandle]) {
+        let found = self.0.head.find_all(handles.iter().map(|handle| handle.labels()));
+        for (handle, found) in handles.iter_mut().zip(found) {
+            if let Some(series) = found {
+                handle.0 = Key::Known(series);
+            }
+        }
     }
 
     async fn send(

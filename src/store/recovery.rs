@@ -40,6 +40,8 @@ pub(super) struct Found {
     pub(super) head: Arc<Head>,
     pub(super) state: State,
     pub(super) recovery: Recovery,
+    /// Bytes of the log that no checkpoint has replaced.
+    pub(super) log_bytes: u64,
     /// The last segment and the length of its good part; `None` where there is no log.
     pub(super) last: Option<(u64, u64)>,
     /// Files of the log with damage: to be put aside once a checkpoint has replaced them.
@@ -66,6 +68,7 @@ pub(super) fn recover(
         head: Arc::new(head),
         state: State::default(),
         recovery: Recovery::default(),
+        log_bytes: 0,
         last: None,
         damaged: Vec::new(),
     };
@@ -158,6 +161,7 @@ fn replay(
         expected = number + 1;
         let end = replay_segment(&path, found)?;
         judge(&path, &end, number == *last, found);
+        found.log_bytes += end.good;
         found.last = Some((number, end.good));
     }
     Ok(())

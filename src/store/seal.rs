@@ -5,7 +5,12 @@
 //! catalog, readers are shown the partitions, a checkpoint replaces the log. The head forgets what is
 //! sealed when the last reader who saw it there has gone.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use prost::Message as _;
 
@@ -24,10 +29,10 @@ use super::{
 const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
-/// The log is replaced when it is longer, the checkpoint that it begins with not counted: about
-/// 200,000 samples, which take a fifth of a second to replay.
+/// The log is replaced by a checkpoint when it is longer than this, about 500,000 samples, …
 const LOG_BYTES: u64 = 2 << 20;
-/// What a sample takes in a checkpoint, generously.
+/// … and longer than the checkpoint is about to be, so that no more is written in checkpoints than in
+/// the log: what a sample takes in one, generously.
 const CHECKPOINT_SAMPLE_BYTES: u64 = 3;
 /// Copies of the small state that are kept.
 const CATALOG_COPIES: usize = 2;
@@ -80,8 +85,9 @@ fn seal_below_floor(
 
 /// Replaces a log that has grown long by a checkpoint, so that a start stays quick.
 fn shorten_log(store: &Inner) -> Result<u64, StoreError> {
-    let log = partition::size_of(&store.dir.join(keys::WAL));
-    if log > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * store.head.samples() {
+    if store.log_bytes.load(Ordering::Relaxed)
+        > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * store.head.samples()
+    {
         store.checkpoint(|_| {})?;
     }
     Ok(0)

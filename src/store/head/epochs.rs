@@ -33,6 +33,7 @@ pub(in crate::store) struct Hold {
 
 impl Hold {
     /// What is held.
+    #[cfg(test)]
     pub(in crate::store) fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -8,8 +8,7 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    LogFile, VERSION, WalOptions, create,
-    frame::{self, End},
+    LogFile, VERSION, WalOptions, create, frame,
     group::{get_bytes, get_labels, get_message, put_labels, put_message, varint},
     publish,
 };
@@ -147,7 +146,6 @@ pub(in crate::store) trait Restore {
 /// What was found in a checkpoint.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Found {
-    pub(in crate::store) end: End,
     /// Whether everything that was written is there.
     pub(in crate::store) whole: bool,
     /// Frames that make no sense although their CRC-32 is right, in words.
@@ -178,7 +176,7 @@ pub(in crate::store) fn read<R: Restore>(
         && end.gaps.is_empty()
         && end.torn == 0
         && bad.is_none();
-    Ok(Found { end, whole, bad })
+    Ok(Found { whole, bad })
 }
 
 #[derive(Default)]

@@ -143,6 +143,7 @@ impl Wal {
     }
 
     /// How long the open segment is, in bytes.
+    #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
         self.len
     }
