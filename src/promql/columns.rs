@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::model::{self, Labels, METRIC_NAME, Sample};
 
-use super::{QueryError, SeriesData};
+use super::{QueryError, SeriesData, rollups::Reach};
 
 /// The steps of an evaluation, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +90,13 @@ pub(super) enum Evaluated {
 /// A range selector or a subquery: samples, and for each step the window that it sees.
 #[derive(Clone, Debug)]
 pub(super) struct Windows {
-    /// In order, without staleness markers.
+    /// In order. Staleness markers are left out where no rollups were read.
     pub(super) series: Vec<SeriesData>,
-    /// How long a window is.
-    pub(super) range: i64,
+    /// For means over rollups: how many values each of the samples stands for, series by series; else
+    /// empty.
+    pub(super) counts: Vec<Vec<Sample>>,
+    /// How far back a window goes.
+    pub(super) reach: Reach,
     /// Where the window of each step ends; the end belongs to it, the start does not.
     pub(super) ends: Vec<i64>,
 }
