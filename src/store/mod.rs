@@ -17,7 +17,6 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
-mod block;
 mod chunk;
 mod commit;
 mod engine;
