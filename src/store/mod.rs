@@ -34,6 +34,7 @@ mod seal;
 mod select;
 mod small;
 mod state;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -62,6 +63,7 @@ use self::{
     lock::Lock,
     partition::Handles,
     state::State,
+    sync::Rhythm,
     wal::WalOptions,
 };
 use crate::{
@@ -89,6 +91,9 @@ pub struct Options {
     pub out_of_order_window: Duration,
     /// Series that are taken at once.
     pub series_max: usize,
+    /// How much of what was acknowledged a power cut may take; zero: nothing, each commit is synced
+    /// before it is acknowledged.
+    pub power_cut_loses_up_to: Duration,
 }
 
 impl Default for Options {
@@ -98,6 +103,7 @@ impl Default for Options {
             history_retention: Duration::from_hours(90 * 24),
             out_of_order_window: Duration::from_hours(2),
             series_max: limits::SERIES_MAX,
+            power_cut_loses_up_to: Duration::ZERO,
         }
     }
 }
@@ -459,6 +465,8 @@ impl Store {
             clock: parts.clock.clone(),
             retention: parts.options.retention,
             window: parts.options.out_of_order_window,
+            rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
+                .map_err(StoreError::io("start the committer of", dir))?,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
