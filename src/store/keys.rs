@@ -29,14 +29,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::rollup::Tier;
 use crate::time::Timestamp;
 
 /// The lock file.
 pub(super) const LOCK: &str = "lock";
 /// The directory of the write-ahead log.
 pub(super) const WAL: &str = "wal";
-/// The directory of sealed samples.
-pub(super) const PARTITIONS: &str = "partitions";
+/// The directory of sealed samples and rollups.
+pub(super) const TIERS: &str = "tiers";
+/// The directory of sealed samples, as they came.
+pub(super) const PARTITIONS: &str = "tiers/raw";
 /// The directory of sealed history.
 pub(super) const HISTORY: &str = "history";
 /// The directory of the small state's copies.
@@ -70,6 +73,11 @@ pub(super) fn segment(wal: &Path, number: u64) -> PathBuf {
 pub(super) fn segment_number(path: &Path) -> Option<u64> {
     (path.extension()? == "log").then_some(())?;
     path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The directory of a tier, below the store's.
+pub(super) fn tier(tier: Tier) -> PathBuf {
+    Path::new(TIERS).join(tier.name())
 }
 
 /// The name of a partition of samples.

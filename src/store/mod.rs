@@ -19,6 +19,7 @@
 
 mod chunk;
 mod commit;
+mod compact;
 mod engine;
 mod error;
 mod head;
@@ -38,6 +39,7 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod wal;
 
 use std::{
@@ -75,22 +77,33 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long samples are kept.
+    /// How long samples are kept as they came. A partition goes as a whole, so some stay a day longer.
     pub retention: Duration,
+    /// How long rollups of five minutes are kept; no shorter than samples.
+    pub retention_5m: Duration,
+    /// How long rollups of an hour are kept; no shorter than those of five minutes.
+    pub retention_1h: Duration,
     /// How long probes, transitions and audit entries are kept.
     pub history_retention: Duration,
+    /// Bytes on disk above which the oldest partitions go before their time, samples as they came
+    /// first; `None`: as many as there are.
+    pub size_max: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Duration::from_hours(30 * 24),
+            retention_5m: Duration::from_hours(180 * 24),
+            retention_1h: Duration::from_hours(730 * 24),
             history_retention: Duration::from_hours(90 * 24),
+            size_max: None,
         }
     }
 }
@@ -220,17 +233,6 @@ pub struct Stats {
     pub oldest: Option<Timestamp>,
     /// The newest sample.
     pub newest: Option<Timestamp>,
-}
-
-/// What a clean-up freed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CleanUp {
-    /// Whole partitions that were older than the retention.
-    pub partitions: u64,
-    /// Probes, transitions and audit entries.
-    pub entries: u64,
-    /// Bytes that the disk got back.
-    pub bytes: u64,
 }
 
 /// A consistent view; nothing changes in it, and it holds up no writer.
@@ -513,7 +515,7 @@ impl Store {
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let state = self.0.state();
-        let sealed = || state.partitions.iter().map(|partition| partition.manifest());
+        let sealed = || state.tiers.all().map(|(_, partition)| partition.manifest());
         let span = state.head.span();
         let times = |time: i64| Timestamp::from_millis(time);
         let oldest = sealed().map(|m| times(m.oldest)).chain(span.map(|(oldest, _)| oldest));

@@ -15,6 +15,7 @@ use super::{
     keys,
     partition::{self, Partition},
     record::{BadRecord, SpanRecord},
+    rollup::Tier,
     state::State,
 };
 use crate::{model::Labels, time::Timestamp};
@@ -110,7 +111,8 @@ fn publish(store: &Inner, state: &State, new: &New) -> Result<(), StoreError> {
     let (samples, history) = (new.samples.clone(), new.history.clone());
     let (floor, next) = (state.floor, state.history.next);
     store.checkpoint(move |state| {
-        Arc::make_mut(&mut state.partitions).extend(samples);
+        let tiers = Arc::make_mut(&mut state.tiers);
+        samples.into_iter().for_each(|partition| tiers.add(Tier::Raw, partition));
         let sealed = if history.is_some() { next } else { state.history.sealed };
         Arc::make_mut(&mut state.history.partitions).extend(history);
         state.cut(floor, sealed);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use super::{Snapshot, StoreError, partition::Partition};
+use super::{Snapshot, StoreError, partition::Partition, rollup::Tier};
 use crate::{
     limits,
     model::{Labels, Matcher, Sample, SeriesSample, is_stale},
@@ -88,7 +88,7 @@ impl Snapshot {
         &self,
         (start, end): (Timestamp, Timestamp),
     ) -> impl Iterator<Item = &Arc<Partition>> {
-        let partitions = self.state.partitions.iter();
+        let partitions = self.state.tiers.of(Tier::Raw).iter();
         partitions.filter(move |p| !p.is_damaged() && p.overlaps(start, end))
     }
 
