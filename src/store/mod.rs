@@ -126,8 +126,10 @@ struct Inner {
     closing: AtomicBool,
     /// The committer; `None` once it has ended.
     committer: Mutex<Option<JoinHandle<()>>>,
-    /// Held while sealing or cleaning up: one at a time.
+    /// Held while sealing, compacting or cleaning up: one at a time.
     maintenance: Mutex<()>,
+    /// Set when compaction is to end at the next series.
+    stopping: AtomicBool,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -380,6 +382,7 @@ impl Store {
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
+            stopping: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -541,7 +544,28 @@ impl Store {
         seal::seal(&self.0)
     }
 
-    /// Removes what is older than its retention. Blocking.
+    /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
+    /// there was one; then there may be another. Blocking, for a minute where series are many.
+    pub fn compact_next(&self) -> Result<bool, StoreError> {
+        compact::compact_next(&self.0)
+    }
+
+    /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
+    /// clean-up get their turn in between. Blocking.
+    pub fn compact(&self) -> Result<u64, StoreError> {
+        let mut made = 0;
+        while self.compact_next()? {
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// Has compaction end at the next series, for good: the daemon stops. What it was making is dropped.
+    pub fn stop_compacting(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+    }
+
+    /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
         retention::clean_up(&self.0)
     }
@@ -549,6 +573,7 @@ impl Store {
     /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes
     /// on from memory.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.stop_compacting();
         let _alone = self.0.maintenance.lock();
         let asked = self.0.ask_to_close();
         self.0.join();
