@@ -243,7 +243,9 @@ fn clean_accumulators(
     let mut small = store.state().small;
     let gone = small.forget_accumulators(limit);
     if gone.0 > 0 {
-        store.edit(move |state| drop(state.small.forget_accumulators(limit)))?;
+        store.edit(move |state| {
+            let _ = state.small.forget_accumulators(limit);
+        })?;
     }
     freed.add(DataKind::Accumulators, gone);
     Ok(())
