@@ -10,6 +10,8 @@ mod merge;
 mod plan;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
