@@ -83,6 +83,25 @@ pub(super) fn segment_number(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
+/// The checkpoint that holds everything before a segment.
+pub(super) fn checkpoint(wal: &Path, number: u64) -> PathBuf {
+    wal.join(format!("{number:016}.checkpoint"))
+}
+
+/// The number in the name of a checkpoint.
+pub(super) fn checkpoint_number(path: &Path) -> Option<u64> {
+    (path.extension()? == "checkpoint").then_some(())?;
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The name that a file has until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    name.into()
+}
+
 /// The directory of a tier, below the store's.
 pub(super) fn tier(tier: Tier) -> PathBuf {
     Path::new(TIERS).join(tier.name())
