@@ -119,9 +119,18 @@ impl StoreError {
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
-            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
+            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => {
+                ErrorCode::ResourceExhausted
+            }
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
+    }
+
+    /// Whether the engine failed while it had a database open to write: it stays locked, with its
+    /// threads and files, until the process ends.
+    pub(super) fn needs_restart(&self) -> bool {
+        let Self::Engine { source, .. } = self else { return false };
+        matches!(source, EngineError::Locked(_))
     }
 
     /// Whether it is for want of room alone.

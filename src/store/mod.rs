@@ -55,7 +55,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     commit::{Commit, Committer, Key, Published, Request, Rotated, Row},
@@ -149,6 +149,8 @@ struct Inner {
     maintenance: Mutex<()>,
     /// Set when compaction is to end at the next series.
     stopping: AtomicBool,
+    /// Why only a restart helps.
+    restart: watch::Sender<Option<String>>,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -372,6 +374,13 @@ impl Inner {
         self.queue().blocking_send(request).map_err(|_| self.no_committer())
     }
 
+    /// Finds out whether an error is one that only a restart helps against.
+    fn judge(&self, error: &StoreError) {
+        if error.needs_restart() {
+            self.restart.send_replace(Some(error.to_string()));
+        }
+    }
+
     /// Why there is no committer that answers.
     fn no_committer(&self) -> StoreError {
         let closed = self.closing.load(Ordering::Acquire);
@@ -492,6 +501,7 @@ impl Store {
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
             stopping: AtomicBool::new(false),
+            restart: watch::Sender::new(None),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -691,7 +701,7 @@ impl Store {
     ///
     /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        seal::seal(&self.0)
+        seal::seal(&self.0).inspect_err(|error| self.0.judge(error))
     }
 
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
@@ -717,7 +727,15 @@ impl Store {
 
     /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
-        retention::clean_up(&self.0)
+        retention::clean_up(&self.0).inspect_err(|error| self.0.judge(error))
+    }
+
+    /// Ends when only a restart helps, and says why: the engine met a full disk, say, and holds on to
+    /// files that are of no use any more. What was acknowledged is safe.
+    pub async fn restart_needed(&self) -> String {
+        let mut restart = self.0.restart.subscribe();
+        let reason = restart.wait_for(Option::is_some).await;
+        reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
     }
 
     /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes
