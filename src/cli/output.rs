@@ -40,6 +40,12 @@ pub(super) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Asks on standard error, without a newline.
+pub(super) fn ask(question: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+}
+
 /// Says why a command did not work.
 pub(super) fn complain(error: &CliError) {
     if !error.is_silent() {

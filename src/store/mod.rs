@@ -17,17 +17,21 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
+mod backup;
 mod chunk;
 mod commit;
 mod engine;
 mod error;
 mod head;
 mod history;
+mod inventory;
 mod keys;
+mod layout;
 mod lock;
 mod partition;
 mod record;
 mod recovery;
+mod restore;
 mod retention;
 mod rollup;
 mod seal;
@@ -38,6 +42,7 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wal;
 
 use std::{
@@ -74,8 +79,12 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+pub use backup::{Backup, BackupPart};
 pub use error::StoreError;
+pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
+pub use restore::{Restoring, prove_opens};
 pub use rollup::Tier;
+pub use verify::{Problem, Step, Verification, verify};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +124,8 @@ struct Inner {
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Held while sealing or cleaning up: one at a time.
     maintenance: Mutex<()>,
+    /// Whether a backup is under way: one at a time.
+    backing_up: AtomicBool,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -347,6 +358,7 @@ impl Store {
         events: StoreEvents,
     ) -> Result<(Self, Recovery), StoreError> {
         let lock = Lock::take(dir)?;
+        backup::remove_leftovers(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let found = recovery::recover(dir, &parts.wal, &handles)?;
         let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
@@ -378,6 +390,7 @@ impl Store {
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
+            backing_up: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -537,6 +550,28 @@ impl Store {
     /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
         seal::seal(&self.0)
+    }
+
+    /// Takes a consistent copy of everything that is durable by now, to be streamed; one at a time.
+    /// Blocking: waits for sealing and clean-up.
+    pub fn begin_backup(&self) -> Result<Backup, StoreError> {
+        backup::begin(&self.0)
+    }
+
+    /// Reads everything on disk and reports what is damaged, while the store is in use. Blocking.
+    pub fn verify(
+        &self,
+        tell: &mut dyn FnMut(Step<'_>) -> bool,
+    ) -> Result<Verification, StoreError> {
+        verify::walk(&self.0.dir, tell)
+    }
+
+    /// Sizes in detail. Blocking: reads the manifests.
+    pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        let state = self.0.state();
+        let head =
+            HeadSize { series: state.head.series_count() as u64, samples: state.head.samples() };
+        Ok(Inventory { head: Some(head), ..Inventory::of(&self.0.dir)? })
     }
 
     /// Removes what is older than its retention. Blocking.

@@ -1,0 +1,353 @@
+//! Verification: everything on disk is read and judged, nothing is changed.
+//!
+//! sled writes to a database when it opens one. So each is looked at through a shadow in the directory
+//! for temporary files: its small files copied, its slabs linked to by name, which are not written to.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, symlink},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    StoreError, chunk,
+    engine::{Engine, sled::SledEngine, still::holding_still},
+    history::{Entry, Kind},
+    keys,
+    layout::{self, Holds, Place},
+    lock::Quiet,
+    partition,
+    record::{self, BadRecord, LabelsRecord, ManifestRecord},
+    wal,
+};
+
+/// Problems that are told one by one.
+const PROBLEMS_MAX: usize = 1000;
+/// Files that are larger are no small files of a database.
+const SMALL_BYTES: u64 = 64 << 20;
+
+/// Something that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or directory, below the store.
+    pub path: String,
+    /// Where in it, or what of it.
+    pub region: String,
+    /// What cannot be read because of it.
+    pub loss: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// What a verification came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Files, or directories that were written once.
+    pub checked: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Partitions of samples.
+    pub partitions: u64,
+    /// Series, counted once in each partition.
+    pub series: u64,
+    /// Samples and rollups in partitions.
+    pub samples: u64,
+    /// What is damaged; at most a thousand.
+    pub problems: Vec<Problem>,
+    /// Problems beyond those.
+    pub more_problems: u64,
+}
+
+/// What a verification tells on its way; the answer `false` ends it.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// This file or directory is next; so many bytes of so many are done.
+    Next {
+        /// Below the store.
+        path: &'a str,
+        /// Bytes that were looked at.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Something is damaged.
+    Found(&'a Problem),
+}
+
+/// Verifies a store that nobody holds. Blocking.
+pub fn verify(
+    store: &Path,
+    tell: &mut dyn FnMut(Step<'_>) -> bool,
+) -> Result<Verification, StoreError> {
+    let _quiet = Quiet::take(store)?;
+    walk(store, tell)
+}
+
+/// Verifies what is there; what vanishes meanwhile was superfluous.
+pub(super) fn walk(
+    store: &Path,
+    tell: &mut dyn FnMut(Step<'_>) -> bool,
+) -> Result<Verification, StoreError> {
+    let units = units(store)?;
+    let total = units.iter().map(|(_, bytes)| bytes).sum();
+    let mut walk = Walk { store, tell, result: Verification::default() };
+    for (unit, bytes) in units {
+        let path = walk.name(unit.path());
+        let step = Step::Next { path: &path, done: walk.result.bytes, total };
+        if !(walk.tell)(step) {
+            break;
+        }
+        walk.unit(&unit);
+        walk.result.checked += 1;
+        walk.result.bytes += bytes;
+    }
+    Ok(walk.result)
+}
+
+/// What is looked at as one.
+enum Unit {
+    Format(PathBuf),
+    /// A file of the log, and whether it is the last.
+    Log(PathBuf, bool),
+    Place(Place),
+}
+
+impl Unit {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Format(path) | Self::Log(path, _) => path,
+            Self::Place(place) => &place.dir,
+        }
+    }
+}
+
+fn units(store: &Path) -> Result<Vec<(Unit, u64)>, StoreError> {
+    let mut units = Vec::new();
+    let format = store.join(layout::FORMAT);
+    if format.exists() {
+        units.push(Unit::Format(format));
+    }
+    let log = layout::files(&store.join(keys::WAL))?;
+    let last = log.iter().rfind(|path| keys::segment_number(path).is_some()).cloned();
+    units.extend(log.into_iter().map(|path| {
+        let is_last = Some(&path) == last.as_ref();
+        Unit::Log(path, is_last)
+    }));
+    units.extend(layout::places(store)?.into_iter().map(Unit::Place));
+    let size = |unit: &Unit| match fs::metadata(unit.path()) {
+        Ok(data) if data.is_dir() => partition::size_of(unit.path()),
+        data => data.map_or(0, |data| data.len()),
+    };
+    Ok(units
+        .into_iter()
+        .map(|unit| {
+            let bytes = size(&unit);
+            (unit, bytes)
+        })
+        .collect())
+}
+
+struct Walk<'a> {
+    store: &'a Path,
+    tell: &'a mut dyn FnMut(Step<'_>) -> bool,
+    result: Verification,
+}
+
+impl Walk<'_> {
+    fn name(&self, path: &Path) -> String {
+        path.strip_prefix(self.store).unwrap_or(path).display().to_string()
+    }
+
+    fn unit(&mut self, unit: &Unit) {
+        match unit {
+            Unit::Format(path) => self.format(path),
+            Unit::Log(path, is_last) => self.log(path, *is_last),
+            Unit::Place(place) => self.place(place),
+        }
+    }
+
+    /// Reports damage, unless what is damaged has gone meanwhile.
+    fn problem(&mut self, path: &Path, region: String, loss: &str, advice: &str) {
+        if !path.exists() {
+            return;
+        }
+        let problem = Problem {
+            path: self.name(path),
+            region,
+            loss: loss.to_owned(),
+            advice: advice.to_owned(),
+        };
+        if self.result.problems.len() >= PROBLEMS_MAX {
+            self.result.more_problems += 1;
+            return;
+        }
+        // Whoever wants no more is asked again before the next file.
+        let _ = (self.tell)(Step::Found(&problem));
+        self.result.problems.push(problem);
+    }
+
+    fn format(&mut self, path: &Path) {
+        let first = fs::read_to_string(path).unwrap_or_default();
+        if first.lines().next() != Some(layout::FORMAT_LINE) {
+            let advice = format!("write the line `{}` into it", layout::FORMAT_LINE);
+            let loss = "nothing; but no daemon opens a store whose format it does not know";
+            self.problem(path, "first line".to_owned(), loss, &advice);
+        }
+    }
+
+    fn log(&mut self, path: &Path, is_last: bool) {
+        let loss = "samples and changes that were acknowledged and not sealed yet";
+        let advice = "start the daemon: it uses what can be read and puts the file aside; or restore \
+                      a backup";
+        let end = match wal::read_segment(path, &mut |_| {}) {
+            Ok(end) => end,
+            Err(error) => return self.problem(path, error.to_string(), loss, advice),
+        };
+        for (from, to) in end.gaps {
+            self.problem(path, format!("bytes {from} to {to}"), loss, advice);
+        }
+        // What follows the last whole frame of the last segment was never acknowledged.
+        if end.torn > 0 && !is_last {
+            let to = end.good + end.torn;
+            self.problem(path, format!("bytes {} to {to}", end.good), loss, advice);
+        }
+    }
+
+    fn place(&mut self, place: &Place) {
+        match read_place(place) {
+            Ok(read) => {
+                self.result.partitions += u64::from(matches!(place.holds, Holds::Samples(_)));
+                self.result.series += read.series;
+                self.result.samples += read.samples;
+            }
+            Err(reason) => {
+                let (loss, advice) = consequences(place.holds);
+                self.problem(&place.dir, reason, loss, advice);
+            }
+        }
+    }
+}
+
+fn consequences(holds: Holds) -> (&'static str, &'static str) {
+    let restore = "restore it from a backup, or leave it: the rest is served";
+    match holds {
+        Holds::Samples(_) => ("samples of its range", restore),
+        Holds::History => ("probes, transitions and audit entries", restore),
+        Holds::Catalog => (
+            "nothing, as long as the log is whole: it is a spare copy of the small state",
+            "nothing: the next sealing writes a new one",
+        ),
+    }
+}
+
+/// What could be read of a write-once directory.
+#[derive(Default)]
+struct Read {
+    series: u64,
+    samples: u64,
+}
+
+/// Reads everything in it; else what is wrong, in words.
+fn read_place(place: &Place) -> Result<Read, String> {
+    let shadow = Shadow::of(&place.dir).map_err(|error| error.to_string())?;
+    let hide = |text: String| text.replace(&shadow.0.display().to_string(), "");
+    let bytes =
+        fs::read(shadow.0.join(keys::MANIFEST)).map_err(|error| format!("manifest: {error}"));
+    let manifest: ManifestRecord =
+        record::unseal_message(&bytes?).map_err(|error| format!("manifest: {error}"))?;
+    read_database(&shadow.0.join(keys::DATABASE), &manifest, place.holds).map_err(hide)
+}
+
+fn read_database(db: &Path, manifest: &ManifestRecord, holds: Holds) -> Result<Read, String> {
+    let db = SledEngine.open(db).map_err(|error| error.to_string())?;
+    let about = db.get(keys::TREE_ABOUT, keys::ABOUT_CRC).map_err(|error| error.to_string())?;
+    if about != Some(record::seal(&manifest.crc.to_le_bytes())) {
+        return Err("the database is not the one that the manifest describes".to_owned());
+    }
+    let trees: Vec<&str> = match holds {
+        Holds::Samples(_) => vec![keys::TREE_SERIES, keys::TREE_SAMPLES],
+        Holds::History => Kind::ALL.map(Kind::tree).to_vec(),
+        Holds::Catalog => vec![keys::TREE_STATE],
+    };
+    let (mut read, mut entries, mut crc) = (Read::default(), 0, crc32fast::Hasher::new());
+    for tree in trees {
+        let mut bad = None;
+        let walked = db.range(tree, &[], None, &mut |key, value| {
+            crc.update(key);
+            crc.update(value);
+            entries += 1;
+            let outcome = read_entry(tree, value, &mut read);
+            bad = outcome.err().map(|error| format!("entry {} of {tree}: {error}", hex(key)));
+            bad.is_none()
+        });
+        walked.map_err(|error| format!("{tree}: {error}"))?;
+        bad.map_or(Ok(()), Err)?;
+    }
+    let counted = (entries, crc.finalize(), read.series, read.samples);
+    let told = (manifest.entries, manifest.crc, manifest.series, manifest.samples);
+    let differ = || format!("it holds {entries} of {} entries, or others", manifest.entries);
+    if counted == told { Ok(read) } else { Err(differ()) }
+}
+
+fn read_entry(tree: &str, value: &[u8], read: &mut Read) -> Result<(), BadRecord> {
+    match tree {
+        keys::TREE_SERIES => {
+            record::unseal_message::<LabelsRecord>(value)?.to_labels()?;
+            read.series += 1;
+        }
+        keys::TREE_SAMPLES => {
+            let samples = chunk::decode(record::unseal(value)?).map_err(|_| BadRecord("chunk"))?;
+            read.samples += samples.len() as u64;
+        }
+        keys::TREE_STATE => drop(record::unseal_message::<record::ChangeRecord>(value)?),
+        _ => drop(Entry::of(&record::unseal_message(value)?).ok_or(BadRecord("entry"))?),
+    }
+    Ok(())
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A write-once directory once more, for reading; goes when dropped.
+struct Shadow(PathBuf);
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        // What stays is in the directory for temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Shadow {
+    fn of(dir: &Path) -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("balefire-verify-{}-{number}", std::process::id());
+        let shadow = std::env::temp_dir().join(name);
+        DirBuilder::new().mode(0o700).create(&shadow)?;
+        let shadow = Self(shadow);
+        let _still = holding_still();
+        copy_small(&std::path::absolute(dir)?, &shadow.0)?;
+        Ok(shadow)
+    }
+}
+
+/// Slabs are linked to, everything else is copied.
+fn copy_small(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, copy, data) = (entry.path(), to.join(entry.file_name()), entry.metadata()?);
+        if data.is_dir() {
+            fs::create_dir(&copy)?;
+            copy_small(&path, &copy)?;
+        } else if from.ends_with("slabs") || data.len() > SMALL_BYTES {
+            symlink(&path, &copy)?;
+        } else if data.is_file() {
+            fs::copy(&path, &copy)?;
+        }
+    }
+    Ok(())
+}
