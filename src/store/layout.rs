@@ -12,8 +12,6 @@ use super::{StoreError, keys, rollup::Tier};
 pub(super) const FORMAT: &str = "format";
 /// … which is this.
 pub(super) const FORMAT_LINE: &str = "balefire store 1";
-/// The directory of the tiers.
-pub(super) const TIERS: &str = "tiers";
 /// Where links for a backup are, while one is streamed.
 pub(super) const BACKUP: &str = "backup";
 
@@ -34,12 +32,9 @@ pub(super) struct Place {
 
 /// All write-once directories of a store, in order; what is unfinished is left out.
 pub(super) fn places(store: &Path) -> Result<Vec<Place>, StoreError> {
-    let tiers = Tier::ALL.map(|tier| (Holds::Samples(tier), store.join(TIERS).join(tier.name())));
-    let others = [
-        (Holds::Samples(Tier::Raw), store.join(keys::PARTITIONS)),
-        (Holds::History, store.join(keys::HISTORY)),
-        (Holds::Catalog, store.join(keys::CATALOG)),
-    ];
+    let tiers = Tier::ALL.map(|tier| (Holds::Samples(tier), store.join(keys::tier(tier))));
+    let others =
+        [(Holds::History, store.join(keys::HISTORY)), (Holds::Catalog, store.join(keys::CATALOG))];
     let mut found = Vec::new();
     for (holds, parent) in tiers.into_iter().chain(others) {
         let dirs = list(&parent)?.into_iter().filter(|path| path.is_dir());

@@ -13,6 +13,7 @@ use super::{
     Recovery, StoreError, commit, keys,
     partition::{Handles, Partition},
     record::{BadRecord, LogRecord},
+    rollup::Tier,
     state::{Names, State},
     wal::{self, SegmentEnd, Wal, WalOptions},
 };
@@ -38,12 +39,15 @@ pub(super) fn recover(
     options: &WalOptions,
     handles: &Arc<Handles>,
 ) -> Result<Found, StoreError> {
-    for name in [keys::WAL, keys::PARTITIONS, keys::HISTORY, keys::CATALOG, keys::QUARANTINE] {
+    let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
+    for name in Tier::ALL.map(keys::tier).into_iter().chain(others) {
         let path = dir.join(name);
         fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
         remove_unfinished(&path)?;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    for dir in [&dir.join(keys::TIERS), dir] {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    }
     let mut found = Found {
         state: State::default(),
         recovery: Recovery::default(),

@@ -13,8 +13,9 @@ use super::{
     head::{LATE_MAX, Series},
     history::Kind,
     keys,
-    partition::{self, Partition},
+    partition::{self, Partition, Plan},
     record::{BadRecord, SpanRecord},
+    rollup::Tier,
     state::State,
 };
 use crate::{model::Labels, time::Timestamp};
@@ -124,7 +125,6 @@ fn seal_samples(
     state: &State,
     written: &mut Vec<Arc<Partition>>,
 ) -> Result<(), StoreError> {
-    let parent = store.dir.join(keys::PARTITIONS);
     let mut from = Timestamp::from_millis(i64::MIN);
     while let Some(oldest) = oldest_from(state, from) {
         let start = oldest.aligned(RANGE);
@@ -133,11 +133,14 @@ fn seal_samples(
         let mut all: Vec<(&Labels, &Series)> =
             state.head.iter().filter(|(_, series)| series.has(start, last)).collect();
         all.sort_by(|a, b| (a.0.metric(), a.0).cmp(&(b.0.metric(), b.0)));
-        let name = keys::range_name(start, end);
-        let partition = partition::write(&parent, &name, &store.handles, |writer| {
-            writer.manifest.start = start.as_millis();
-            writer.manifest.end = end.as_millis();
-            writer.put_series(&all, (start, last))
+        let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
+        let partition = partition::write(&plan, &store.handles, |writer| {
+            let mut samples = Vec::new();
+            all.iter().try_for_each(|(labels, series)| {
+                samples.clear();
+                series.read(start, last, &mut samples);
+                writer.put_samples(labels, &samples)
+            })
         })?;
         written.push(Arc::new(partition));
         from = end;
@@ -154,8 +157,8 @@ fn oldest_from(state: &State, from: Timestamp) -> Option<Timestamp> {
 
 fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
     let parent = store.dir.join(keys::HISTORY);
-    let name = keys::numbered(state.history.next.iter().sum());
-    partition::write(&parent, &name, &store.handles, |writer| {
+    let plan = Plan::numbered(&parent, state.history.next.iter().sum());
+    partition::write(&plan, &store.handles, |writer| {
         for kind in Kind::ALL {
             writer.put_history(kind, state.history.tails[kind as usize].iter())?;
         }
@@ -169,7 +172,7 @@ fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);
     let spans = state.history.sealed.iter().zip(&state.history.next);
-    partition::write(&parent, &keys::numbered(number), &store.handles, |writer| {
+    partition::write(&Plan::numbered(&parent, number), &store.handles, |writer| {
         writer.manifest.history = spans
             .map(|(first, last)| SpanRecord { first: *first, last: *last, ..SpanRecord::default() })
             .collect();

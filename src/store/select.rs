@@ -2,19 +2,22 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use super::{Snapshot, StoreError, partition::Partition};
+use super::{
+    Snapshot, StoreError,
+    partition::{self, Losses, Partition},
+};
 use crate::{
     limits,
     model::{Labels, Matcher, Sample, SeriesSample, is_stale},
-    promql::{Queryable, SelectError, Selected, Selection, SeriesData},
+    promql::{Queryable, RollupColumn, SelectError, Selected, Selection, SeriesData},
     time::Timestamp,
 };
 
 impl Queryable for Snapshot {
     fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
-        let Selection { matchers, start, end, .. } = selection;
+        let Selection { matchers, start, end, column, .. } = selection;
         let mut found = Found::default();
-        let read = self.read(matchers, (*start, *end), &mut found);
+        let read = self.read(matchers, (*start, *end), *column, &mut found);
         read.map_err(|error| match error {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
@@ -66,17 +69,18 @@ impl Snapshot {
         &self,
         matchers: &[Matcher],
         range: (Timestamp, Timestamp),
+        column: RollupColumn,
         found: &mut Found,
     ) -> Result<(), StoreError> {
         for partition in self.overlapping(range) {
-            self.served(
-                partition
-                    .select(matchers, range, &mut |labels, samples| found.take(labels, samples)),
-            )?;
+            self.served(partition.select(matchers, range, column, &mut |labels, samples| {
+                found.take(labels, samples)
+            }))?;
         }
         for (labels, series) in self.state.head.matching(matchers) {
             let mut samples = Vec::new();
             series.read(range.0, range.1, &mut samples);
+            partition::as_column(&mut samples, column);
             if !samples.is_empty() {
                 found.take(labels, samples)?;
             }
@@ -93,14 +97,14 @@ impl Snapshot {
     }
 
     /// Damage is reported once, and the rest is served; anything else is the reader's affair.
-    fn served(&self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
-        match outcome {
-            Err(error @ StoreError::Damaged { .. }) => {
-                self.events.quarantined(&error.to_string());
-                Ok(())
-            }
-            other => other,
-        }
+    fn served(&self, outcome: Result<Losses, StoreError>) -> Result<(), StoreError> {
+        let losses = match outcome {
+            Ok(losses) => losses,
+            Err(error @ StoreError::Damaged { .. }) => vec![error],
+            Err(other) => return Err(other),
+        };
+        losses.iter().for_each(|error| self.events.quarantined(&error.to_string()));
+        Ok(())
     }
 
     /// The series that any of `selectors` (all where there is none) matches and that have samples in

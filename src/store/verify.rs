@@ -8,18 +8,19 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, symlink},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
-    StoreError, chunk,
-    engine::{Engine, sled::SledEngine, still::holding_still},
-    history::{Entry, Kind},
+    StoreError,
+    engine::{sled::SledEngine, still::holding_still},
     keys,
     layout::{self, Holds, Place},
     lock::Quiet,
-    partition,
-    record::{self, BadRecord, LabelsRecord, ManifestRecord},
+    partition::{self, Handles, PartitionReport, verify_partition},
     wal,
 };
 
@@ -205,6 +206,9 @@ impl Walk<'_> {
             Ok(end) => end,
             Err(error) => return self.problem(path, error.to_string(), loss, advice),
         };
+        if end.good == 0 {
+            self.problem(path, "the header".to_owned(), loss, advice);
+        }
         for (from, to) in end.gaps {
             self.problem(path, format!("bytes {from} to {to}"), loss, advice);
         }
@@ -216,16 +220,16 @@ impl Walk<'_> {
     }
 
     fn place(&mut self, place: &Place) {
-        match read_place(place) {
-            Ok(read) => {
-                self.result.partitions += u64::from(matches!(place.holds, Holds::Samples(_)));
-                self.result.series += read.series;
-                self.result.samples += read.samples;
-            }
-            Err(reason) => {
-                let (loss, advice) = consequences(place.holds);
-                self.problem(&place.dir, reason, loss, advice);
-            }
+        let (loss, advice) = consequences(place.holds);
+        let report = match read_place(&place.dir) {
+            Ok(report) => report,
+            Err(error) => return self.problem(&place.dir, error.to_string(), loss, advice),
+        };
+        self.result.partitions += u64::from(matches!(place.holds, Holds::Samples(_)));
+        self.result.series += report.series;
+        self.result.samples += report.samples;
+        for problem in report.problems {
+            self.problem(&place.dir, problem, loss, advice);
         }
     }
 }
@@ -242,73 +246,19 @@ fn consequences(holds: Holds) -> (&'static str, &'static str) {
     }
 }
 
-/// What could be read of a write-once directory.
-#[derive(Default)]
-struct Read {
-    series: u64,
-    samples: u64,
-}
-
-/// Reads everything in it; else what is wrong, in words.
-fn read_place(place: &Place) -> Result<Read, String> {
-    let shadow = Shadow::of(&place.dir).map_err(|error| error.to_string())?;
-    let hide = |text: String| text.replace(&shadow.0.display().to_string(), "");
-    let bytes =
-        fs::read(shadow.0.join(keys::MANIFEST)).map_err(|error| format!("manifest: {error}"));
-    let manifest: ManifestRecord =
-        record::unseal_message(&bytes?).map_err(|error| format!("manifest: {error}"))?;
-    read_database(&shadow.0.join(keys::DATABASE), &manifest, place.holds).map_err(hide)
-}
-
-fn read_database(db: &Path, manifest: &ManifestRecord, holds: Holds) -> Result<Read, String> {
-    let db = SledEngine.open(db).map_err(|error| error.to_string())?;
-    let about = db.get(keys::TREE_ABOUT, keys::ABOUT_CRC).map_err(|error| error.to_string())?;
-    if about != Some(record::seal(&manifest.crc.to_le_bytes())) {
-        return Err("the database is not the one that the manifest describes".to_owned());
+/// Reads everything in a write-once directory.
+fn read_place(dir: &Path) -> io::Result<PartitionReport> {
+    let shadow = Shadow::of(dir)?;
+    let handles = Arc::new(Handles::new(Box::new(SledEngine)));
+    let mut report = verify_partition(&shadow.0, &handles);
+    handles.close_idle();
+    // The shadow's path says nothing to anybody.
+    let path = shadow.0.display().to_string();
+    for problem in &mut report.problems {
+        let rest = problem.replace(&path, "");
+        rest.trim_start_matches(['/', ':', ' ']).clone_into(problem);
     }
-    let trees: Vec<&str> = match holds {
-        Holds::Samples(_) => vec![keys::TREE_SERIES, keys::TREE_SAMPLES],
-        Holds::History => Kind::ALL.map(Kind::tree).to_vec(),
-        Holds::Catalog => vec![keys::TREE_STATE],
-    };
-    let (mut read, mut entries, mut crc) = (Read::default(), 0, crc32fast::Hasher::new());
-    for tree in trees {
-        let mut bad = None;
-        let walked = db.range(tree, &[], None, &mut |key, value| {
-            crc.update(key);
-            crc.update(value);
-            entries += 1;
-            let outcome = read_entry(tree, value, &mut read);
-            bad = outcome.err().map(|error| format!("entry {} of {tree}: {error}", hex(key)));
-            bad.is_none()
-        });
-        walked.map_err(|error| format!("{tree}: {error}"))?;
-        bad.map_or(Ok(()), Err)?;
-    }
-    let counted = (entries, crc.finalize(), read.series, read.samples);
-    let told = (manifest.entries, manifest.crc, manifest.series, manifest.samples);
-    let differ = || format!("it holds {entries} of {} entries, or others", manifest.entries);
-    if counted == told { Ok(read) } else { Err(differ()) }
-}
-
-fn read_entry(tree: &str, value: &[u8], read: &mut Read) -> Result<(), BadRecord> {
-    match tree {
-        keys::TREE_SERIES => {
-            record::unseal_message::<LabelsRecord>(value)?.to_labels()?;
-            read.series += 1;
-        }
-        keys::TREE_SAMPLES => {
-            let samples = chunk::decode(record::unseal(value)?).map_err(|_| BadRecord("chunk"))?;
-            read.samples += samples.len() as u64;
-        }
-        keys::TREE_STATE => drop(record::unseal_message::<record::ChangeRecord>(value)?),
-        _ => drop(Entry::of(&record::unseal_message(value)?).ok_or(BadRecord("entry"))?),
-    }
-    Ok(())
-}
-
-fn hex(key: &[u8]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(report)
 }
 
 /// A write-once directory once more, for reading; goes when dropped.

@@ -360,6 +360,13 @@ pub(super) struct ManifestRecord {
     pub entries: u64,
     #[prost(uint32, tag = "10")]
     pub crc: u32,
+    /// How many entries lie together in the database.
+    #[prost(uint32, tag = "11")]
+    pub fanout: u32,
+    /// How finely samples are kept: 0 as they came, 1 in rollups of five minutes, 2 of an hour.
+    /// `samples` counts rollups then, `oldest` and `newest` are times of theirs.
+    #[prost(uint32, tag = "12")]
+    pub tier: u32,
 }
 
 /// Entries of one kind of history: how many, from which number to which, from when to when.
