@@ -98,6 +98,8 @@ pub(super) enum Command {
         /// A directory that is not there, or empty
         dir: PathBuf,
     },
+    /// Remove samples for good, from memory, log and every tier
+    Erase(Erase),
     /// Put a backup in the place of the store; the daemon is stopped
     Restore(Restore),
     /// Read the configuration again
@@ -290,6 +292,18 @@ pub(super) struct Place {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Erase {
+    /// Series that this selector matches; may be repeated
+    #[arg(long = "match", value_name = "SELECTOR", required = true)]
+    pub(super) selectors: Vec<String>,
+    #[command(flatten)]
+    pub(super) span: Span,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Restore {
     /// A directory that `balefire backup` wrote
     pub(super) dir: PathBuf,
@@ -460,6 +474,8 @@ mod tests {
         refused("rules create a b --severity bad", "critical, high");
         refused("rules create a b --label x", "NAME=VALUE");
         refused("export --format xml", "influx");
+        refused("erase", "--match");
+        refused("store", "verify");
         refused("targets", "list");
         refused("nonsense", "nonsense");
     }

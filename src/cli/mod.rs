@@ -9,6 +9,7 @@ mod alerts;
 mod args;
 mod backup;
 mod daemon;
+mod erase;
 mod error;
 mod events;
 mod export;
@@ -76,6 +77,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
         Command::Audit { limit } => daemon::audit(session, limit).await,
         Command::Store(command) => store::run(session, command).await,
         Command::Backup { dir } => backup::run(session, dir).await,
+        Command::Erase(args) => erase::run(session, args).await,
         Command::Restore(args) => backup::restore(session, args).await,
         Command::Reload { wait } => daemon::reload(session, wait).await,
         Command::LogLevel { filter } => daemon::log_level(session, filter).await,

@@ -2,7 +2,7 @@
 
 use crate::{
     monitor::VerifyStep,
-    store::{BackupPart, Inventory, KindSize, Problem, TierSize, Verification},
+    store::{BackupPart, Erased, Inventory, KindSize, Problem, TierSize, Verification},
     wire::{to_wire, v1},
 };
 
@@ -75,4 +75,9 @@ fn summary(done: &Verification) -> v1::VerifySummary {
         samples: done.samples,
         problems: done.problems.len() as u64 + done.more_problems,
     }
+}
+
+pub(super) fn erased(erased: Erased) -> v1::EraseResponse {
+    let Erased { series, samples, rollups, partitions } = erased;
+    v1::EraseResponse { series, samples, rollups, partitions }
 }

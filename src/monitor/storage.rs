@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
-use crate::store::{BackupPart, Inventory, Problem, Step, Store, StoreError, Verification};
+use crate::{
+    error_code::ErrorCode,
+    store::{BackupPart, Erased, Inventory, Problem, Step, Store, StoreError, Verification},
+    time::Timestamp,
+};
 
-use super::{Caller, Failure, Monitor};
+use super::{Caller, Failure, Monitor, queries::parse_selectors};
 
 /// Parts that wait for a slow reader; then the work waits, too.
 const PARTS_WAITING_MAX: usize = 4;
@@ -58,6 +62,36 @@ impl Monitor {
         Ok(self.streamed(|store, reader| {
             store.begin_backup()?.stream(&mut |part| reader.hand_over(Ok(part)))
         }))
+    }
+
+    /// Erases the samples of the series that any of `matchers` matches; an absent end is that of time.
+    pub async fn erase(
+        &self,
+        caller: &Caller,
+        matchers: &[String],
+        (start, end): (Option<Timestamp>, Option<Timestamp>),
+    ) -> Result<Erased, Failure> {
+        if matchers.is_empty() {
+            let text = "name at least one selector; `{__name__=~\".+\"}` matches everything";
+            return Err(Failure::field("matchers", text));
+        }
+        let selectors = parse_selectors(matchers)?;
+        let shown = |time: Option<Timestamp>, open: &str| {
+            time.map_or_else(|| open.to_owned(), |time| time.to_string())
+        };
+        let span = format!("{} to {}", shown(start, "the beginning"), shown(end, "the end"));
+        let audit = self.audit_entry(caller, "erase", &matchers.join(", "), (span, String::new()));
+        self.parts.store.commit(vec![audit]).await?;
+        let range = (
+            start.unwrap_or(Timestamp::from_millis(i64::MIN)),
+            end.unwrap_or(Timestamp::from_millis(i64::MAX)),
+        );
+        let store = self.parts.store.clone();
+        // It may take minutes: it takes no place from the queries.
+        let erased = spawn_blocking(move || store.erase(selectors, range)).await;
+        let panicked =
+            |error| Failure::new(ErrorCode::Internal, format!("erasing panicked: {error}"));
+        Ok(erased.map_err(panicked)??)
     }
 
     /// Reads everything on disk and tells what is damaged.

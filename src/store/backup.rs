@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 
-use super::{Inner, StoreError, engine::still::holding_still, keys, layout};
+use super::{Inner, Store, StoreError, engine::still::holding_still, keys, layout};
 
 /// The longest piece of a file.
 const PIECE_BYTES: usize = 64 << 10;
@@ -84,8 +84,15 @@ impl Drop for Links {
     }
 }
 
-/// Takes a copy of everything that is durable by now.
-pub(super) fn begin(store: &Arc<Inner>) -> Result<Backup, StoreError> {
+impl Store {
+    /// Takes a consistent copy of everything that is durable by now, to be streamed; one at a time.
+    /// Blocking: waits for sealing, compaction and clean-up.
+    pub fn begin_backup(&self) -> Result<Backup, StoreError> {
+        begin(&self.0)
+    }
+}
+
+fn begin(store: &Arc<Inner>) -> Result<Backup, StoreError> {
     if store.backing_up.swap(true, Ordering::AcqRel) {
         return Err(StoreError::Busy("another backup is under way: try again when it has ended"));
     }

@@ -7,7 +7,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::chunk::{self, DamagedChunk};
+use super::{
+    chunk::{self, DamagedChunk},
+    erase::Doomed,
+};
 use crate::{
     limits,
     model::{Labels, METRIC_NAME, MatchOp, Matcher, Sample, matches_all},
@@ -149,6 +152,21 @@ impl Series {
         }
         self.tail.retain(|sample| sample.timestamp >= floor);
         !self.chunks.is_empty() || !self.tail.is_empty()
+    }
+}
+
+impl Series {
+    /// Forgets what is to be erased; tells whether any is left.
+    fn erase(&mut self, doomed: &Doomed) -> bool {
+        let mut samples = Vec::new();
+        let (begin, end) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        self.read(begin, end, &mut samples);
+        samples.retain(|sample| !doomed.holds(sample.timestamp));
+        let Some(newest) = samples.last() else { return false };
+        self.newest = *newest;
+        self.tail.clear();
+        self.chunks = samples.chunks(TAIL_MAX).filter_map(Chunk::of).collect();
+        true
     }
 }
 
@@ -347,6 +365,24 @@ impl Head {
             }
         }
         self.series = self.shards.iter().map(|shard| shard.len()).sum();
+    }
+
+    /// Forgets what is to be erased; tells of which series, and how many samples of each.
+    pub(super) fn erase(&mut self, doomed: &Doomed) -> Vec<(Labels, u64)> {
+        let mut gone = Vec::new();
+        for shard in &mut self.shards {
+            if shard.keys().any(|labels| doomed.matches(labels)) {
+                Arc::make_mut(shard).retain(|labels, series| {
+                    let before = series.count();
+                    let left = !doomed.matches(labels) || Arc::make_mut(series).erase(doomed);
+                    let erased = before - if left { series.count() } else { 0 };
+                    gone.extend((erased > 0).then(|| (labels.clone(), erased as u64)));
+                    left
+                });
+            }
+        }
+        self.series = self.shards.iter().map(|shard| shard.len()).sum();
+        gone
     }
 
     /// How many samples there are.

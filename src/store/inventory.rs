@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::SystemTime};
 
 use super::{
-    StoreError, keys,
+    Store, StoreError, keys,
     layout::{self, Holds},
     lock::Quiet,
     partition,
@@ -70,6 +70,16 @@ pub struct KindSize {
     pub bytes: u64,
 }
 
+impl Store {
+    /// Sizes in detail. Blocking: reads the manifests.
+    pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        let state = self.0.state();
+        let head =
+            HeadSize { series: state.head.series_count() as u64, samples: state.head.samples() };
+        Ok(Inventory { head: Some(head), ..Inventory::of(&self.0.dir)? })
+    }
+}
+
 impl KindSize {
     fn add(&mut self, bytes: u64) {
         self.count += 1;
@@ -84,7 +94,7 @@ impl Inventory {
         Self::of(store)
     }
 
-    pub(super) fn of(store: &Path) -> Result<Self, StoreError> {
+    fn of(store: &Path) -> Result<Self, StoreError> {
         let tiers = Tier::ALL.map(TierSize::empty).to_vec();
         let mut sizes = Self { tiers, ..Self::default() };
         for place in layout::places(store)? {

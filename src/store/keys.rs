@@ -39,8 +39,6 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const WAL: &str = "wal";
 /// The directory of sealed samples and rollups.
 pub(super) const TIERS: &str = "tiers";
-/// The directory of sealed samples, as they came.
-pub(super) const PARTITIONS: &str = "tiers/raw";
 /// The directory of sealed history.
 pub(super) const HISTORY: &str = "history";
 /// The directory of the small state's copies.

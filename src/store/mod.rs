@@ -20,7 +20,9 @@
 mod backup;
 mod chunk;
 mod commit;
+mod compact;
 mod engine;
+mod erase;
 mod error;
 mod head;
 mod history;
@@ -42,6 +44,7 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod verify;
 mod wal;
 
@@ -80,26 +83,38 @@ use crate::{
 };
 
 pub use backup::{Backup, BackupPart};
+pub use erase::Erased;
 pub use error::StoreError;
 pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
 pub use restore::{Restoring, prove_opens};
+pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
 pub use verify::{Problem, Step, Verification, verify};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long samples are kept.
+    /// How long samples are kept as they came. A partition goes as a whole, so some stay a day longer.
     pub retention: Duration,
+    /// How long rollups of five minutes are kept; no shorter than samples.
+    pub retention_5m: Duration,
+    /// How long rollups of an hour are kept; no shorter than those of five minutes.
+    pub retention_1h: Duration,
     /// How long probes, transitions and audit entries are kept.
     pub history_retention: Duration,
+    /// Bytes on disk above which the oldest partitions go before their time, samples as they came
+    /// first; `None`: as many as there are.
+    pub size_max: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Duration::from_hours(30 * 24),
+            retention_5m: Duration::from_hours(180 * 24),
+            retention_1h: Duration::from_hours(730 * 24),
             history_retention: Duration::from_hours(90 * 24),
+            size_max: None,
         }
     }
 }
@@ -122,10 +137,12 @@ struct Inner {
     closing: AtomicBool,
     /// The committer; `None` once it has ended.
     committer: Mutex<Option<JoinHandle<()>>>,
-    /// Held while sealing or cleaning up: one at a time.
+    /// Held while sealing, compacting or cleaning up: one at a time.
     maintenance: Mutex<()>,
     /// Whether a backup is under way: one at a time.
     backing_up: AtomicBool,
+    /// Set when compaction is to end at the next series.
+    stopping: AtomicBool,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -231,17 +248,6 @@ pub struct Stats {
     pub oldest: Option<Timestamp>,
     /// The newest sample.
     pub newest: Option<Timestamp>,
-}
-
-/// What a clean-up freed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CleanUp {
-    /// Whole partitions that were older than the retention.
-    pub partitions: u64,
-    /// Probes, transitions and audit entries.
-    pub entries: u64,
-    /// Bytes that the disk got back.
-    pub bytes: u64,
 }
 
 /// A consistent view; nothing changes in it, and it holds up no writer.
@@ -391,6 +397,7 @@ impl Store {
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
             backing_up: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -526,7 +533,7 @@ impl Store {
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let state = self.0.state();
-        let sealed = || state.partitions.iter().map(|partition| partition.manifest());
+        let sealed = || state.tiers.all().map(|(_, partition)| partition.manifest());
         let span = state.head.span();
         let times = |time: i64| Timestamp::from_millis(time);
         let oldest = sealed().map(|m| times(m.oldest)).chain(span.map(|(oldest, _)| oldest));
@@ -552,29 +559,28 @@ impl Store {
         seal::seal(&self.0)
     }
 
-    /// Takes a consistent copy of everything that is durable by now, to be streamed; one at a time.
-    /// Blocking: waits for sealing and clean-up.
-    pub fn begin_backup(&self) -> Result<Backup, StoreError> {
-        backup::begin(&self.0)
+    /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
+    /// there was one; then there may be another. Blocking, for a minute where series are many.
+    pub fn compact_next(&self) -> Result<bool, StoreError> {
+        compact::compact_next(&self.0)
     }
 
-    /// Reads everything on disk and reports what is damaged, while the store is in use. Blocking.
-    pub fn verify(
-        &self,
-        tell: &mut dyn FnMut(Step<'_>) -> bool,
-    ) -> Result<Verification, StoreError> {
-        verify::walk(&self.0.dir, tell)
+    /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
+    /// clean-up get their turn in between. Blocking.
+    pub fn compact(&self) -> Result<u64, StoreError> {
+        let mut made = 0;
+        while self.compact_next()? {
+            made += 1;
+        }
+        Ok(made)
     }
 
-    /// Sizes in detail. Blocking: reads the manifests.
-    pub fn inventory(&self) -> Result<Inventory, StoreError> {
-        let state = self.0.state();
-        let head =
-            HeadSize { series: state.head.series_count() as u64, samples: state.head.samples() };
-        Ok(Inventory { head: Some(head), ..Inventory::of(&self.0.dir)? })
+    /// Has compaction end at the next series, for good: the daemon stops. What it was making is dropped.
+    pub fn stop_compacting(&self) {
+        self.0.stopping.store(true, Ordering::Release);
     }
 
-    /// Removes what is older than its retention. Blocking.
+    /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
         retention::clean_up(&self.0)
     }
@@ -582,6 +588,7 @@ impl Store {
     /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes
     /// on from memory.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.stop_compacting();
         let _alone = self.0.maintenance.lock();
         let asked = self.0.ask_to_close();
         self.0.join();

@@ -111,7 +111,8 @@ fn publish(store: &Inner, state: &State, new: &New) -> Result<(), StoreError> {
     let (samples, history) = (new.samples.clone(), new.history.clone());
     let (floor, next) = (state.floor, state.history.next);
     store.checkpoint(move |state| {
-        Arc::make_mut(&mut state.partitions).extend(samples);
+        let tiers = Arc::make_mut(&mut state.tiers);
+        samples.into_iter().for_each(|partition| tiers.add(Tier::Raw, partition));
         let sealed = if history.is_some() { next } else { state.history.sealed };
         Arc::make_mut(&mut state.history.partitions).extend(history);
         state.cut(floor, sealed);
@@ -167,7 +168,7 @@ fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
 }
 
 /// Writes a copy of the small state, and removes old copies.
-fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
+pub(super) fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     let parent = store.dir.join(keys::CATALOG);
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);

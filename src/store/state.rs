@@ -6,9 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     head::{Admission, Bounds, Head},
     history::History,
-    partition::Partition,
     record::{BadRecord, ChangeRecord, CheckpointRecord, CommitRecord, LabelsRecord, SeriesRecord},
     small::Small,
+    tiers::Tiers,
 };
 use crate::{
     limits,
@@ -22,8 +22,8 @@ pub(super) struct State {
     pub(super) head: Head,
     pub(super) small: Small,
     pub(super) history: History,
-    /// Sealed samples, oldest first.
-    pub(super) partitions: Arc<Vec<Arc<Partition>>>,
+    /// Sealed samples and rollups.
+    pub(super) tiers: Arc<Tiers>,
     /// Samples before this instant lie in partitions; none are added to them.
     pub(super) floor: Timestamp,
 }
@@ -34,7 +34,7 @@ impl Default for State {
             head: Head::new(limits::SERIES_MAX),
             small: Small::default(),
             history: History::default(),
-            partitions: Arc::default(),
+            tiers: Arc::default(),
             floor: Timestamp::from_millis(i64::MIN),
         }
     }
@@ -69,7 +69,7 @@ impl State {
         names: &mut Names,
     ) -> Result<(), BadRecord> {
         let history = History { partitions: self.history.partitions.clone(), ..History::default() };
-        *self = Self { partitions: self.partitions.clone(), history, ..Self::default() };
+        *self = Self { tiers: self.tiers.clone(), history, ..Self::default() };
         self.floor = Timestamp::from_millis(checkpoint.floor);
         self.restore_state(&checkpoint.changes, &checkpoint.unsealed, &checkpoint.next)?;
         for series in &checkpoint.series {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    StoreError,
+    Store, StoreError,
     engine::{sled::SledEngine, still::holding_still},
     keys,
     layout::{self, Holds, Place},
@@ -86,11 +86,18 @@ pub fn verify(
     walk(store, tell)
 }
 
+impl Store {
+    /// Reads everything on disk and reports what is damaged, while the store is in use. Blocking.
+    pub fn verify(
+        &self,
+        tell: &mut dyn FnMut(Step<'_>) -> bool,
+    ) -> Result<Verification, StoreError> {
+        walk(&self.0.dir, tell)
+    }
+}
+
 /// Verifies what is there; what vanishes meanwhile was superfluous.
-pub(super) fn walk(
-    store: &Path,
-    tell: &mut dyn FnMut(Step<'_>) -> bool,
-) -> Result<Verification, StoreError> {
+fn walk(store: &Path, tell: &mut dyn FnMut(Step<'_>) -> bool) -> Result<Verification, StoreError> {
     let units = units(store)?;
     let total = units.iter().map(|(_, bytes)| bytes).sum();
     let mut walk = Walk { store, tell, result: Verification::default() };

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown},
     path::{Path, PathBuf},
 };
@@ -64,18 +64,14 @@ fn confirmed(manifest: &Manifest, state_dir: &Path) -> Result<bool, CliError> {
         let text = "restore replaces the store: say --yes where nobody can be asked";
         return Err(CliError::Usage(text.to_owned()));
     }
-    output::ask(&format!(
+    output::confirm(&format!(
         "Put the backup of {} ({} files, {}) in the place of {}? The store that is there is kept \
          beside it. [y/N] ",
         manifest.created,
         manifest.total_files,
         human::bytes(manifest.total_bytes),
         state_dir.join(STORE).display()
-    ));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| CliError::Io("read the answer".to_owned(), error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    ))
 }
 
 struct Work {

@@ -379,6 +379,8 @@ pub(in crate::store) fn write(
     handles.forget(&dir);
     let put = put_in_place(&unfinished, &dir).and_then(|()| File::open(&plan.parent)?.sync_all());
     put.map_err(StoreError::io("rename", &unfinished))?;
+    // Somebody may have opened the one that was there before, between the two.
+    handles.forget(&dir);
     // What was replaced, if anything was.
     let _ = fs::remove_dir_all(&unfinished);
     Partition::load(&dir, handles)
