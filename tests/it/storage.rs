@@ -233,3 +233,23 @@ async fn sizes_and_damage_are_told_with_and_without_a_daemon() {
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(text(&nowhere).contains("there is no store in /nowhere/store"), "{}", text(&nowhere));
 }
+
+#[tokio::test]
+async fn erased_samples_are_gone_and_the_audit_tells_of_it() {
+    let daemon = Daemon::start("");
+    write(&daemon, "goes", 100).await;
+    let stays = write(&daemon, "stays", 100).await;
+    let unnamed = daemon.cli(&["erase"]);
+    assert_eq!(unnamed.status.code(), Some(2), "{}", text(&unnamed));
+    let wrong = daemon.cli(&["erase", "--match", "{"]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
+    let erased = json(&daemon.cli(&["-o", "json", "erase", "--match", "kept{series=\"goes\"}"]));
+    assert_eq!((&erased["series"], &erased["samples"]), (&Value::from(1), &Value::from(100)));
+    assert_eq!(read(&daemon, "goes").await, BTreeMap::new());
+    assert_eq!(read(&daemon, "stays").await, stays);
+    let audit = text(&daemon.cli(&["audit"]));
+    assert!(audit.contains("erase") && audit.contains("kept{series=\"goes\"}"), "{audit}");
+    let daemon = daemon.kill().start();
+    assert_eq!(read(&daemon, "goes").await, BTreeMap::new());
+    assert_eq!(read(&daemon, "stays").await, stays);
+}
