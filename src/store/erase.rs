@@ -10,10 +10,10 @@ use std::{collections::HashSet, fs, io, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
-    Inner, Store, StoreError, compact, keys,
+    Inner, Store, StoreError, compact, keys, layout,
     partition::{self, Content, Partition, Plan, Writer},
     rollup::Tier,
-    seal, wal,
+    seal,
 };
 use crate::{
     model::{Labels, Matcher, matches_all},
@@ -95,14 +95,13 @@ fn erase(store: &Inner, doomed: &Doomed) -> Result<Erased, StoreError> {
     Ok(Erased { series, ..tally.erased })
 }
 
-/// Has the committer forget, and replace the log by a checkpoint of what is left.
+/// Has the committer forget, and replaces the log by a checkpoint of what is left.
 fn erase_memory(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(), StoreError> {
-    let dir = store.dir.join(keys::WAL);
-    let before = wal::segments(&dir)?;
+    let before = layout::files(&store.dir.join(keys::WAL))?;
     let gone = Arc::new(Mutex::new(Vec::new()));
-    let (doomed, taken) = (doomed.clone(), Arc::clone(&gone));
+    let (head, doomed, taken) = (Arc::clone(&store.head), doomed.clone(), Arc::clone(&gone));
     store.checkpoint(move |state| {
-        *taken.lock() = state.head.erase(&doomed);
+        *taken.lock() = head.erase(&doomed, state.sealed);
         Arc::make_mut(&mut state.small.accumulators).retain(|labels, _| !doomed.matches(labels));
     })?;
     for (labels, samples) in gone.lock().drain(..) {
@@ -110,16 +109,12 @@ fn erase_memory(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(),
         tally.erased.samples += samples;
     }
     // The checkpoint has removed them; one that it could not remove still holds everything.
-    for number in before {
-        let path = keys::segment(&dir, number);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", path)(error));
-            }
-            _ => {}
+    before.iter().try_for_each(|path| match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
         }
-    }
-    Ok(())
+        _ => Ok(()),
+    })
 }
 
 fn erase_partition(
@@ -233,7 +228,7 @@ fn publish(store: &Inner, tier: Tier, new: Arc<Partition>) -> Result<(), StoreEr
 /// Copies of the small state hold labels of accumulators: they are written anew, as many as are kept.
 fn renew_catalog(store: &Inner) -> Result<(), StoreError> {
     let dir = store.dir.join(keys::CATALOG);
-    let copies = super::layout::list(&dir)?.len();
+    let copies = layout::list(&dir)?.len();
     let state = store.state();
     (0..copies).try_for_each(|_| seal::write_catalog(store, &state))
 }

@@ -73,9 +73,8 @@ pub struct KindSize {
 impl Store {
     /// Sizes in detail. Blocking: reads the manifests.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
-        let state = self.0.state();
-        let head =
-            HeadSize { series: state.head.series_count() as u64, samples: state.head.samples() };
+        let head = &self.0.head;
+        let head = HeadSize { series: head.series_count() as u64, samples: head.samples() };
         Ok(Inventory { head: Some(head), ..Inventory::of(&self.0.dir)? })
     }
 }

@@ -39,6 +39,9 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const WAL: &str = "wal";
 /// The directory of sealed samples and rollups.
 pub(super) const TIERS: &str = "tiers";
+/// The directory of sealed samples, as they came.
+#[cfg(test)]
+pub(super) const PARTITIONS: &str = "tiers/raw";
 /// The directory of sealed history.
 pub(super) const HISTORY: &str = "history";
 /// The directory of the small state's copies.
@@ -78,6 +81,25 @@ pub(super) fn segment(wal: &Path, number: u64) -> PathBuf {
 pub(super) fn segment_number(path: &Path) -> Option<u64> {
     (path.extension()? == "log").then_some(())?;
     path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The checkpoint that holds everything before a segment.
+pub(super) fn checkpoint(wal: &Path, number: u64) -> PathBuf {
+    wal.join(format!("{number:016}.checkpoint"))
+}
+
+/// The number in the name of a checkpoint.
+pub(super) fn checkpoint_number(path: &Path) -> Option<u64> {
+    (path.extension()? == "checkpoint").then_some(())?;
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The name that a file has until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    name.into()
 }
 
 /// The directory of a tier, below the store's.

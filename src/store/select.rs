@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duratio
 
 use super::{
     Snapshot, StoreError,
+    head::Series,
     partition::{self, Losses, Partition},
     tiers::{Range, Span, choose},
 };
@@ -94,15 +95,26 @@ impl Snapshot {
             }
             found.rollups.extend(span.rollups());
         }
-        for (labels, series) in self.state.head.matching(matchers) {
+        for series in self.head.matching(matchers) {
             let mut samples = Vec::new();
-            series.read(*start, *end, &mut samples);
+            self.read_open(&series, (*start, *end), &mut samples);
             partition::as_column(&mut samples, *column);
             if !samples.is_empty() {
-                found.take(labels, samples)?;
+                found.take(series.labels(), samples)?;
             }
         }
         Ok(())
+    }
+
+    /// What the open window has of a series and partitions have not; both ends belong to the range.
+    pub(super) fn read_open(
+        &self,
+        series: &Series,
+        (start, end): (Timestamp, Timestamp),
+        out: &mut Vec<Sample>,
+    ) {
+        let start = start.max(self.state.sealed);
+        series.view(self.state.epoch, start, end).read(start, end, out);
     }
 
     /// What to read for a range, both ends of which belong to it.
@@ -141,9 +153,12 @@ impl Snapshot {
                     check_series(found.len())
                 }))?;
             }
-            for (labels, series) in self.state.head.matching(matchers) {
-                if series.has(range.0, range.1) {
-                    found.insert(labels.clone());
+            let mut samples = Vec::new();
+            for series in self.head.matching(matchers) {
+                samples.clear();
+                self.read_open(&series, range, &mut samples);
+                if !samples.is_empty() {
+                    found.insert(series.labels().clone());
                     check_series(found.len())?;
                 }
             }
@@ -153,16 +168,13 @@ impl Snapshot {
 
     /// The newest sample of each matching series, where it is not stale and not before `since`.
     pub(super) fn latest(&self, matchers: &[Matcher], since: Timestamp) -> Vec<SeriesSample> {
-        let mut found: Vec<SeriesSample> = self
-            .state
-            .head
-            .matching(matchers)
-            .map(|(labels, series)| SeriesSample {
-                labels: labels.clone(),
-                sample: series.newest(),
-            })
-            .filter(|s| s.sample.timestamp >= since && !is_stale(s.sample.value))
-            .collect();
+        let newest = |series: Arc<Series>| {
+            let sample = series.newest(self.state.epoch)?;
+            Some(SeriesSample { labels: series.labels().clone(), sample })
+        };
+        let all = self.head.matching(matchers).into_iter().filter_map(newest);
+        let mut found: Vec<SeriesSample> =
+            all.filter(|s| s.sample.timestamp >= since && !is_stale(s.sample.value)).collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
     }

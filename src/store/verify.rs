@@ -21,8 +21,14 @@ use super::{
     layout::{self, Holds, Place},
     lock::Quiet,
     partition::{self, Handles, PartitionReport, verify_partition},
-    wal,
+    record::{BadRecord, ChangeRecord, CheckpointRecord},
+    wal::{
+        self,
+        checkpoint::{self, Restore},
+        group::{self, Replay},
+    },
 };
+use crate::model::{Labels, Sample};
 
 /// Problems that are told one by one.
 const PROBLEMS_MAX: usize = 1000;
@@ -209,20 +215,13 @@ impl Walk<'_> {
         let loss = "samples and changes that were acknowledged and not sealed yet";
         let advice = "start the daemon: it uses what can be read and puts the file aside; or restore \
                       a backup";
-        let end = match wal::read_segment(path, &mut |_| {}) {
-            Ok(end) => end,
-            Err(error) => return self.problem(path, error.to_string(), loss, advice),
+        let problems = if keys::checkpoint_number(path).is_some() {
+            checkpoint_problems(path)
+        } else {
+            segment_problems(path, is_last)
         };
-        if end.good == 0 {
-            self.problem(path, "the header".to_owned(), loss, advice);
-        }
-        for (from, to) in end.gaps {
-            self.problem(path, format!("bytes {from} to {to}"), loss, advice);
-        }
-        // What follows the last whole frame of the last segment was never acknowledged.
-        if end.torn > 0 && !is_last {
-            let to = end.good + end.torn;
-            self.problem(path, format!("bytes {} to {to}", end.good), loss, advice);
+        for problem in problems.unwrap_or_else(|error| vec![error.to_string()]) {
+            self.problem(path, problem, loss, advice);
         }
     }
 
@@ -238,6 +237,58 @@ impl Walk<'_> {
         for problem in report.problems {
             self.problem(&place.dir, problem, loss, advice);
         }
+    }
+}
+
+fn checkpoint_problems(path: &Path) -> Result<Vec<String>, StoreError> {
+    let read = checkpoint::read(path, &mut Nothing)?;
+    let parts = || "parts of it".to_owned();
+    let bad = read.bad.map_or_else(parts, |bad| bad.to_string());
+    Ok(if read.whole { Vec::new() } else { vec![bad] })
+}
+
+fn segment_problems(path: &Path, is_last: bool) -> Result<Vec<String>, StoreError> {
+    let mut problems = Vec::new();
+    let end = wal::read_segment(path, |payload| {
+        problems.extend(group::read(payload, &mut Nothing).err().map(|bad| bad.to_string()));
+    })?;
+    if end.good == 0 {
+        problems.push("the header".to_owned());
+    }
+    problems.extend(end.gaps.iter().map(|(from, to)| format!("bytes {from} to {to}")));
+    // What follows the last whole frame of the last segment was never acknowledged.
+    if end.torn > 0 && !is_last {
+        problems.push(format!("bytes {} to {}", end.good, end.good + end.torn));
+    }
+    Ok(problems)
+}
+
+/// Takes in what the log says, and keeps nothing.
+struct Nothing;
+
+impl Replay for Nothing {
+    fn series(&mut self, _id: u32, _labels: Labels) -> Result<(), BadRecord> {
+        Ok(())
+    }
+
+    fn sample(&mut self, _id: u32, _sample: Sample) {}
+
+    fn change(&mut self, _change: &ChangeRecord) -> Result<(), BadRecord> {
+        Ok(())
+    }
+}
+
+impl Restore for Nothing {
+    fn about(&mut self, _about: &CheckpointRecord) -> Result<(), BadRecord> {
+        Ok(())
+    }
+
+    fn change(&mut self, _change: &ChangeRecord) -> Result<(), BadRecord> {
+        Ok(())
+    }
+
+    fn series(&mut self, _labels: Labels, _blocks: Vec<u8>) -> Result<(), BadRecord> {
+        Ok(())
     }
 }
 

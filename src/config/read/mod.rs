@@ -293,6 +293,7 @@ fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
         retention_1h: hour.value,
         history_retention: history.value,
         size_max: size_max.map(|said| said.value.0),
+        ..usual
     };
     (options, cleanup.value)
 }

@@ -10,6 +10,8 @@ mod merge;
 mod plan;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
@@ -23,11 +25,8 @@ use super::{
     partition::{self, Partition},
     recovery,
     rollup::Tier,
-    state::State,
     tiers::Part,
 };
-use crate::time::Clock;
-
 pub(super) use plan::{kept, longest};
 
 /// Free disk that compaction leaves alone: the engine must never be the one to meet the end of it.
@@ -37,7 +36,7 @@ const RESERVE_BYTES: u64 = 16 << 20;
 pub(super) fn compact_next(store: &Inner) -> Result<bool, StoreError> {
     let _alone = store.maintenance.lock();
     let state = store.state();
-    let horizon = horizon(&state, &store.clock);
+    let horizon = Horizon { now: store.clock.now(), sealed: state.sealed };
     let Some(job) = plan::next(&state.tiers, horizon, &store.options) else { return Ok(false) };
     drop(state);
     match run(store, &job) {
@@ -58,12 +57,6 @@ pub(super) fn roll_up(
 ) -> Result<(), StoreError> {
     let job = plan::roll_now(&store.state().tiers, tier, partition);
     job.filter(|_| partition.is_usable()).map_or(Ok(()), |job| run(store, &job))
-}
-
-/// Sealing raises the floor before it writes: what it could not write yet is still in the head.
-fn horizon(state: &State, clock: &Clock) -> Horizon {
-    let unsealed = state.head.span().map_or(state.floor, |(oldest, _)| oldest);
-    Horizon { now: clock.now(), sealed: state.floor.min(unsealed) }
 }
 
 fn has_damage(job: &Job<Arc<Partition>>) -> bool {

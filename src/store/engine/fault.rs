@@ -134,4 +134,8 @@ impl LogFile for FaultFile {
         self.faults.strike()?;
         self.file.set_len(len)
     }
+
+    fn take_room(&self, len: u64) -> io::Result<()> {
+        self.file.take_room(len)
+    }
 }
