@@ -17,18 +17,23 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
+mod backup;
 mod chunk;
 mod commit;
 mod compact;
 mod engine;
+mod erase;
 mod error;
 mod head;
 mod history;
+mod inventory;
 mod keys;
+mod layout;
 mod lock;
 mod partition;
 mod record;
 mod recovery;
+mod restore;
 mod retention;
 mod rollup;
 mod seal;
@@ -41,6 +46,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod verify;
 mod wal;
 
 use std::{
@@ -79,9 +85,14 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+pub use backup::{Backup, BackupPart};
+pub use erase::Erased;
 pub use error::StoreError;
+pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
+pub use restore::{Restoring, prove_opens};
 pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
+pub use verify::{Problem, Step, Verification, verify};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +158,8 @@ struct Inner {
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Held while sealing, compacting or cleaning up: one at a time.
     maintenance: Mutex<()>,
+    /// Whether a backup is under way: one at a time.
+    backing_up: AtomicBool,
     /// Set when compaction is to end at the next series.
     stopping: AtomicBool,
     /// Why only a restart helps.
@@ -460,6 +473,7 @@ impl Store {
         events: StoreEvents,
     ) -> Result<(Self, Recovery), StoreError> {
         let lock = Lock::take(dir)?;
+        backup::remove_leftovers(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let head = Head::new(parts.options.series_max);
         let found = recovery::recover(dir, &parts.wal, &handles, head)?;
@@ -500,6 +514,7 @@ impl Store {
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
+            backing_up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             restart: watch::Sender::new(None),
             lock: Mutex::new(Some(lock)),
