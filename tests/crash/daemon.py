@@ -37,6 +37,16 @@ def build_tools():
             os.replace(f"{target}.new", target)
 
 
+def why_not():
+    """Why nothing can be recorded here, or nothing."""
+    if not shutil.which("gcc"):
+        return "gcc is not installed"
+    build_tools()
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run([TOOLS / "recorder", folder, f"{folder}/log", "true"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode == 125 else None
+
+
 def load_stubs():
     """The generated modules of proto/; made in a folder that goes at the end."""
     folder = tempfile.TemporaryDirectory()

@@ -130,7 +130,7 @@ class Disk:
 
     def __init__(self, root, base, inodes, deaf=()):
         """`base` is a directory whose content is durable; `inodes` tells the inode of each path in it."""
-        self.root, self.deaf = str(root), deaf
+        self.root, self.deaf = root, deaf
         self.nodes, self.syncing, self.number = {}, {}, 0
         self.top = self._load(base, "", inodes)
 

@@ -16,6 +16,7 @@ import collections
 import os
 import pathlib
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import workload
-from daemon import ROOT, build_tools
+from daemon import ROOT, why_not
 from disk import Disk, Luck, cut, read_log
 from image import check
 
@@ -60,7 +61,7 @@ class Life:
         self.directories = {record.inode for record in self.records if record.kind == "D"}
 
     def disk(self, deaf=()):
-        return Disk(self.recording.state, self.recording.base, self.recording.load("inodes"), deaf)
+        return Disk(self.recording.load("root"), self.recording.base, self.recording.load("inodes"), deaf)
 
     def position(self, cut):
         return self.records[cut.number - 1].end if cut.number else 0
@@ -128,48 +129,50 @@ def finished(item):
     return wanted, luck, future.result()
 
 
-def report(name, life, outcomes):
-    """Tells how the cuts of one recording went; keeps what is needed to see a failure again."""
+def report(life, outcomes):
+    """Tells how the cuts of one recording went; those that failed."""
     failed = [(wanted, luck, findings.wrong) for wanted, luck, findings in outcomes if findings.wrong]
     kept = sum(findings.kept for _, _, findings in outcomes)
-    starts = sorted(findings.start_s for _, _, findings in outcomes)
+    starts = sorted(findings.start_s * 1000 for _, _, findings in outcomes)
     halves = sum(findings.halves for _, _, findings in outcomes)
-    print(f"{name}: {len(outcomes)} cuts, {len(failed)} failed; {kept} acknowledged samples read back; "
-          f"{halves} writes half there that nobody was told of; start {starts[len(starts) // 2] * 1000:.0f} ms in the "
-          f"middle, {starts[-1] * 1000:.0f} ms at most")
+    print(f"{len(outcomes)} cuts of {len(life.records)} records, {len(failed)} failed; {kept} acknowledged samples read "
+          f"back; {halves} unacknowledged writes half there; start {starts[len(starts) // 2]:.0f} ms in the middle, "
+          f"{starts[-1]:.0f} ms at most")
     for line, count in complaints(outcomes).most_common(8):
-        print(f"    logged {count} times: {line}")
-    if failed:
-        keep(name, life, failed)
-    return not failed
+        print(f"    logged by {count}: {line}")
+    for wanted, luck, wrong in failed:
+        print(f"    cut {wanted} ({luck}): {'; '.join(wrong)[:2000]}")
+    return failed
 
 
 def complaints(outcomes):
-    """What the daemons complained of, without the time."""
-    return collections.Counter(line.split(" ", 1)[-1].strip()[:300] for _, _, findings in outcomes
-                               for line in set(findings.complaints))
+    """What the daemons complained of, without the time and the number of the disk."""
+    return collections.Counter(line for _, _, findings in outcomes for line in {
+        re.sub(r'[^ "]*/bfcut\w+/\d+/', "", line.split(" ", 1)[-1].strip())[:300] for line in findings.complaints})
 
 
 def keep(name, life, failed):
-    folder = KEPT / name
+    """Keeps what is needed to see a failure again."""
+    folder, wanted = KEPT / name, failed[0][0]
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(life.recording.folder, folder, ignore=lambda _, names: [item for item in names if item == "sock"])
-    for wanted, luck, wrong in failed:
-        print(f"    cut {wanted} ({luck}): " + "; ".join(wrong))
-        print(f"    again: tests/crash/power_cuts.py --replay {folder} --cut {wanted}")
-    wanted = failed[0][0]
+    shutil.copytree(life.recording.folder, folder)
     life.leave(wanted, folder / f"disk-{wanted}")
+    print(f"    again: python tests/crash/power_cuts.py --replay {folder} --cut {wanted}")
 
 
-def lives(folder, seed, steps):
+def lives(folder, options, seed):
     """A life, and one that goes on from where a cut has left the first."""
-    first = Life(workload.record(folder / "first", seed, steps, steps_left=steps))
+    first = Life(workload.record(folder / "first", seed, options.steps, options.steps, options.settled))
     yield "first", first
-    wanted = first.moments(10, seed)[7]
     base = folder / "base"
+    for wanted in reversed(first.moments(20, seed)):
+        if not any(findings.wrong for _, _, findings in first.check_cuts([wanted])):
+            break
+    else:
+        raise AssertionError("no disk that a cut has left can be gone on from")
     first.leave(wanted, base)
     before = first.promises.as_of(first.position(wanted))
-    yield "second", Life(workload.record(folder / "second", seed, steps, base, before, generation=1))
+    yield "second", Life(workload.record(folder / "second", seed, options.steps, life=(base, before)))
 
 
 def told(name, case):
@@ -197,23 +200,32 @@ def run(options):
     good = True
     for seed in range(options.seed, options.seed + options.pairs):
         with tempfile.TemporaryDirectory(prefix="bfpower", dir="/tmp") as folder:
-            try:
-                for name, life in lives(pathlib.Path(folder), seed, options.steps):
-                    good &= told(f"the record of seed {seed}, {name} life, is complete", lambda: life.check_record() is None)
-                    good &= told(f"power cuts of seed {seed}, {name} life", lambda: report(
-                        f"seed-{seed}-{name}", life, list(life.check_cuts(life.moments(options.cuts, seed)))))
-                    if seed == options.seed and name == "first":
-                        for deaf in ("data", "names"):
-                            good &= told(f"a disk that forgets synced {deaf} is noticed", lambda: not is_blind(life, seed, deaf))
-            except Exception:
-                good = told(f"recording with seed {seed}", lambda: (_ for _ in ()).throw(sys.exc_info()[1]))
+            good &= told(f"recordings of seed {seed}", lambda: pair(pathlib.Path(folder), options, seed))
     return good
 
 
+def pair(folder, options, seed):
+    """Both lives of one seed, and whether the simulator can find anything."""
+    good = True
+    for name, life in lives(folder, options, seed):
+        good &= told(f"the record of seed {seed}, {name} life, is complete", lambda: life.check_record() is None)
+        good &= told(f"power cuts of seed {seed}, {name} life", lambda: take_power(f"seed-{seed}-{name}", life, options, seed))
+        if seed == options.seed and name == "first":
+            for deaf in ("data", "names"):
+                good &= told(f"a disk that forgets synced {deaf} is noticed", lambda: not is_blind(life, seed, deaf))
+    return good
+
+
+def take_power(name, life, options, seed):
+    if failed := report(life, list(life.check_cuts(life.moments(options.cuts, seed)))):
+        keep(name, life, failed)
+    return not failed
+
+
 def replay(options):
-    number, seed = options.cut.split(".")
-    wanted, life = Cut(int(number), int(seed)), Life(workload.Recording(options.replay))
-    return report(options.replay.name, life, list(life.check_cuts([wanted])))
+    number, seed = map(int, options.cut.split("."))
+    life = Life(workload.Recording(options.replay))
+    return not report(life, list(life.check_cuts([Cut(number, seed)])))
 
 
 def main():
@@ -222,10 +234,13 @@ def main():
     parser.add_argument("--pairs", type=int, default=1, help="recordings, two by two")
     parser.add_argument("--cuts", type=int, default=30, help="cuts of each recording")
     parser.add_argument("--steps", type=int, default=12, help="steps of two hours in each recording")
+    parser.add_argument("--settled", action="store_true", help="the state directory is made before anything is recorded")
     parser.add_argument("--replay", type=pathlib.Path, help="a recording that was kept")
     parser.add_argument("--cut", help="as a failure told it")
     options = parser.parse_args()
-    build_tools()
+    if missing := why_not():
+        print(f"skip - power cuts: {missing}")
+        return
     if options.replay:
         sys.exit(0 if replay(options) else 1)
     print(f"BALEFIRE_TEST_SEED={options.seed}", flush=True)

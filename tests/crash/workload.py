@@ -66,21 +66,26 @@ class Promises:
 
 
 class Recording:
-    """A folder: `log`, `base` (what the disk held before), `inodes`, `promises`; `state` while it is made."""
+    """A folder: `log`, `base` (what the disk held before), `inodes`, `root`, `promises`; `state` while it is made."""
 
     def __init__(self, folder):
         self.folder = folder
         self.log, self.state, self.base = folder / "log", folder / "state", folder / "base"
 
-    def begin(self, base=None):
+    def begin(self, base=None, settled=False):
         self.folder.mkdir(parents=True)
         self.log.touch()
         if base is None:
             self.state.mkdir()
         else:
             shutil.copytree(base, self.state)
+        if settled:
+            with Daemon(self.state) as daemon:
+                daemon.stop()
         shutil.copytree(self.state, self.base)
         paths = ["", *(str(path)[len(str(self.state)):] for path in self.state.rglob("*"))]
+        # Records name files by where they were, and a recording may be moved.
+        self._save("root", str(self.state))
         self._save("inodes", {path: (self.folder / f"state{path}").stat().st_ino for path in paths})
 
     def position(self):
@@ -205,12 +210,13 @@ class Pipe:
             yield item
 
 
-def record(folder, seed, steps, base=None, before=None, generation=0, steps_left=0):
-    """Records `steps` of two hours each that end `steps_left` of them before now. `base` and `before` are what
-    an earlier life has left and promised."""
+def record(folder, seed, steps, steps_left=0, settled=False, life=None):
+    """Records `steps` of two hours each that end `steps_left` of them before now. `life` is the disk and the
+    promises that an earlier one has left. `settled` has the directory made before anything is recorded."""
     recording = Recording(folder)
-    recording.begin(base)
-    promises = before or Promises()
+    base, promises = life or (None, Promises())
+    recording.begin(base, settled)
+    generation = int(life is not None)
     chance = random.Random(f"{seed}-{generation}")
     clock = Clock(folder / "clock", -(steps + steps_left) * STEP_MS)
     writers = [Writer(number, seed, recording, promises, generation) for number in range(WRITERS)]
