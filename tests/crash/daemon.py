@@ -135,6 +135,10 @@ class Daemon:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends it where that was not done before, and removes its folder."""
         self._stack.close()
 
     def _end(self):

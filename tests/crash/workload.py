@@ -137,7 +137,9 @@ class Writer:
         write = self._stream(daemon) if self.number == 0 else self._write
         try:
             for samples in self.batches(now_ms):
-                time.sleep(self.random.random() * 0.03)
+                # Spread over what the daemon does of itself, and now and then all at once.
+                if self.random.random() < 0.6:
+                    time.sleep(self.random.random() * 0.05)
                 self._send(write, daemon, samples)
         except (grpc.RpcError, AssertionError) as error:
             self.failure = error
@@ -229,10 +231,11 @@ def record(folder, seed, steps, steps_left=0, settled=False, life=None):
             wait_until_quiet(recording)
             if chance.random() < 0.3:
                 daemon.kill() if chance.random() < 0.5 else daemon.stop()
+                daemon.close()
                 daemon = Daemon(recording.state, clock, recording.log)
         daemon.kill()
     finally:
-        daemon.__exit__()
+        daemon.close()
     recording.end(promises)
     return recording
 
