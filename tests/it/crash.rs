@@ -112,9 +112,9 @@ async fn crash(daemon: Daemon, round: u64, delay: Duration) -> (Home, Promise) {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)
             .expect("it runs until now");
     });
-    let writers = (0..).zip(clients).map(|(writer, client)| {
-        write_until_killed(client, round, writer, &promise)
-    });
+    let writers = (0..)
+        .zip(clients)
+        .map(|(writer, client)| write_until_killed(client, round, writer, &promise));
     join_all(writers).await;
     killer.join().expect("the killer does not panic");
     (daemon.kill(), promise.into_inner().expect("nobody panics with it"))
@@ -215,5 +215,7 @@ fn report(promises: &[Promise], mut starts: Vec<Duration>) -> String {
     let (median, worst) = (starts[starts.len() / 2], starts[starts.len() - 1]);
     assert!(samples > 0, "nothing was written between the crashes");
     let rounds = promises.len();
-    format!("{rounds} crashes, {samples} acknowledged samples kept; start: median {median:?}, worst {worst:?}")
+    format!(
+        "{rounds} crashes, {samples} acknowledged samples kept; start: median {median:?}, worst {worst:?}"
+    )
 }
