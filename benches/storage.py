@@ -95,8 +95,8 @@ class Bench:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def note(self, data, side, **figures):
-        self.sides.setdefault(data, {}).setdefault(side, {}).update(figures)
+    def note(self, workload, side, **figures):
+        self.sides.setdefault(workload, {}).setdefault(side, {}).update(figures)
 
 
 # The parts.

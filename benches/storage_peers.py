@@ -82,7 +82,10 @@ class Peer:
                 body = connection.getresponse().read()
                 times.append(time.perf_counter() - start)
         # The first one does not count.
-        return sorted(times[1:])[goes // 2], len(json.loads(body)["data"]["result"])
+        answer = json.loads(body)
+        if answer["status"] != "success":
+            raise RuntimeError(f"{self.title}: {answer}")
+        return sorted(times[1:])[goes // 2], len(answer["data"]["result"])
 
 
 class Prometheus(Peer):

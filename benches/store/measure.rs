@@ -5,6 +5,9 @@ use std::{fs, path::Path, time::Duration, time::Instant};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
 
+/// From when on no further go is begun.
+const GOES_MAX: Duration = Duration::from_secs(5);
+
 /// Figures by name, printed as one line of JSON.
 #[derive(Default)]
 pub(crate) struct Report(Map<String, Value>);
@@ -53,12 +56,16 @@ pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (f64, T) {
     (began.elapsed().as_secs_f64(), result)
 }
 
-/// The median of several goes, in seconds, after one that does not count.
+/// The median of several goes, in seconds, after one that does not count; of fewer where they take
+/// long.
 pub(crate) fn median<T>(goes: usize, mut call: impl FnMut() -> T) -> f64 {
+    let (began, mut seconds) = (now(), Vec::new());
     call();
-    let mut seconds: Vec<f64> = (0..goes).map(|_| timed(&mut call).0).collect();
+    while seconds.is_empty() || (seconds.len() < goes && began.elapsed() < GOES_MAX) {
+        seconds.push(timed(&mut call).0);
+    }
     seconds.sort_by(f64::total_cmp);
-    seconds[goes / 2]
+    seconds[seconds.len() / 2]
 }
 
 /// User and system time of this process.

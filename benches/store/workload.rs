@@ -127,7 +127,8 @@ fn row(series: u32) -> usize {
     row
 }
 
-/// The six labels of a series: a hundred metrics on each host, ten series of each.
+/// The six labels of a series: a hundred metrics on each host, ten series of each. They differ without
+/// the metric's name too, for `rate` drops it.
 pub(crate) fn labels_of(series: u32) -> Labels {
     let (host, place) = (series / HOST_SERIES, series % HOST_SERIES);
     let (slot, ordinal) = (place % 100, place / 100);
@@ -137,7 +138,7 @@ pub(crate) fn labels_of(series: u32) -> Labels {
         ("instance", instance(host)),
         ("job", "node".to_owned()),
         ("mode", MODES[ordinal as usize % MODES.len()].to_owned()),
-        ("unit", ordinal.to_string()),
+        ("unit", place.to_string()),
         ("zone", format!("zone-{}", host % 5)),
     ];
     let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
