@@ -82,7 +82,8 @@ class Bench:
         self.stream_steps = 40 if quick else 400
         self.week_steps = 2 * 2_880 if quick else 7 * 2_880
         self.dirty_bytes = (256 if quick else 2048) * MIB
-        self.idle_seconds = 150 if quick else 630
+        # Whole ticks of 30 s, whenever the first of them comes.
+        self.idle_seconds = 60 if quick else 600
         # For the comparison at the end: figures by data and by who had them.
         self.sides = {}
         self.corpus = None
@@ -294,7 +295,7 @@ def small(bench):
         time.sleep(70)
         written, began = write_bytes(pid), time.monotonic()
         kinds = written_by_kind(daemon)
-        time.sleep(bench.idle_seconds - 70)
+        time.sleep(bench.idle_seconds)
         seconds = time.monotonic() - began
         written, (rss, peak) = write_bytes(pid) - written, memory(pid)
         kinds = {kind: count - kinds.get(kind, 0) for kind, count in written_by_kind(daemon).items()}
