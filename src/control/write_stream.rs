@@ -3,16 +3,15 @@
 //! Batches are taken one at a time: while one is made durable, the flow control of HTTP/2 holds the
 //! client back. So the sequence number of an answer covers everything before it.
 
-use std::collections::HashMap;
-
 use futures_util::{Stream, stream};
+use hashbrown::HashMap;
 use tonic::{Status, Streaming};
 
 use crate::{
     limits,
-    model::{Batch, Labels, SeriesSample},
+    model::Sample,
     monitor::{Caller, Monitor},
-    store::AppendSummary,
+    store::{AppendSummary, SeriesHandle},
     supervise::StopSignal,
     time::Timestamp,
     wire::{InvalidField, from_wire, v1},
@@ -63,12 +62,13 @@ impl WriteStream {
             return Ok(None);
         };
         let sequence = request.sequence;
-        let batch = self.declared.batch(request)?;
-        let summary = if batch.samples.is_empty() {
+        let samples = self.declared.samples(request)?;
+        let summary = if samples.is_empty() {
             AppendSummary::default()
         } else {
-            self.monitor.write(&self.caller, batch).await?
+            self.monitor.write_to(&self.caller, samples).await?
         };
+        self.monitor.find(&mut self.declared.not_found());
         Ok(Some(convert::write_stream_response(sequence, summary)))
     }
 }
@@ -76,13 +76,18 @@ impl WriteStream {
 /// What a stream has declared so far.
 #[derive(Debug, Default)]
 struct Declared {
-    series: HashMap<u64, Labels>,
+    series: HashMap<u64, SeriesHandle>,
+    /// Whether the last request had samples of series that were not found.
+    search: bool,
     sequence: Option<u64>,
 }
 
 impl Declared {
-    /// The batch of a request, with its declarations taken in.
-    fn batch(&mut self, request: v1::WriteStreamRequest) -> Result<Batch, InvalidField> {
+    /// The samples of a request, with its declarations taken in.
+    fn samples(
+        &mut self,
+        request: v1::WriteStreamRequest,
+    ) -> Result<Vec<(SeriesHandle, Sample)>, InvalidField> {
         self.advance(request.sequence)?;
         self.declare(request.series)?;
         let count = request.refs.len();
@@ -91,10 +96,21 @@ impl Declared {
         same_length("values", request.values.len(), count)?;
         let columns = request.refs.iter().zip(&request.timestamps_ms).zip(&request.values);
         let samples = columns.enumerate().map(|(index, ((reference, millis), value))| {
-            let labels = self.labels(index, *reference)?;
-            Ok(SeriesSample::new(labels, Timestamp::from_millis(*millis), *value))
+            let timestamp = Timestamp::from_millis(*millis);
+            Ok((self.handle(index, *reference)?, Sample { timestamp, value: *value }))
         });
-        Ok(Batch { samples: samples.collect::<Result<_, _>>()?, metadata: Vec::new() })
+        let samples: Vec<(SeriesHandle, Sample)> = samples.collect::<Result<_, InvalidField>>()?;
+        self.search = samples.iter().any(|(handle, _)| !handle.is_found());
+        Ok(samples)
+    }
+
+    /// The handles that have not found their series, where that is worth another look.
+    fn not_found(&mut self) -> Vec<&mut SeriesHandle> {
+        if !self.search {
+            return Vec::new();
+        }
+        let handles = self.series.values_mut().filter(|handle| !handle.is_found());
+        handles.collect()
     }
 
     fn advance(&mut self, sequence: u64) -> Result<(), InvalidField> {
@@ -109,8 +125,9 @@ impl Declared {
     fn declare(&mut self, series: Vec<v1::SeriesDeclaration>) -> Result<(), InvalidField> {
         for (index, declaration) in series.into_iter().enumerate() {
             let labels = from_wire::labels(&format!("series[{index}].labels"), declaration.labels)?;
-            let known = self.series.insert(declaration.r#ref, labels.clone());
-            if known.is_some_and(|known| known != labels) {
+            let known = self.series.get(&declaration.r#ref).map(|known| *known.labels() == labels);
+            self.series.entry(declaration.r#ref).or_insert_with(|| SeriesHandle::new(labels));
+            if known == Some(false) {
                 let description = format!("{} names another series already", declaration.r#ref);
                 return Err(InvalidField::new(format!("series[{index}].ref"), description));
             }
@@ -123,7 +140,7 @@ impl Declared {
         Ok(())
     }
 
-    fn labels(&self, index: usize, reference: u64) -> Result<Labels, InvalidField> {
+    fn handle(&self, index: usize, reference: u64) -> Result<SeriesHandle, InvalidField> {
         self.series.get(&reference).cloned().ok_or_else(|| {
             let description = format!("{reference} is not declared: put it into `series` first");
             InvalidField::new(format!("refs[{index}]"), description)
@@ -163,23 +180,23 @@ mod tests {
         let mut declared = Declared::default();
         let first =
             v1::WriteStreamRequest { series: vec![declaration(1, "up")], ..request(1, &[1]) };
-        assert_eq!(declared.batch(first).unwrap().samples.len(), 1);
+        assert_eq!(declared.samples(first).unwrap().len(), 1);
         let mut second = request(2, &[1, 1]);
         change(&mut second);
-        assert_eq!(declared.batch(second).unwrap_err().field, field);
+        assert_eq!(declared.samples(second).unwrap_err().field, field);
     }
 
     #[test]
     fn a_declaration_holds_for_the_rest_of_the_stream() {
         let mut declared = Declared::default();
         let series = vec![declaration(7, "up"), declaration(9, "down")];
-        declared.batch(v1::WriteStreamRequest { series, ..request(1, &[]) }).unwrap();
-        let batch = declared.batch(request(5, &[9, 7])).unwrap();
-        let metrics: Vec<_> = batch.samples.iter().map(|s| s.labels.metric()).collect();
+        declared.samples(v1::WriteStreamRequest { series, ..request(1, &[]) }).unwrap();
+        let samples = declared.samples(request(5, &[9, 7])).unwrap();
+        let metrics: Vec<_> = samples.iter().map(|(series, _)| series.labels().metric()).collect();
         assert_eq!(metrics, ["down", "up"]);
         let again = vec![declaration(7, "up")];
         assert!(
-            declared.batch(v1::WriteStreamRequest { series: again, ..request(6, &[]) }).is_ok()
+            declared.samples(v1::WriteStreamRequest { series: again, ..request(6, &[]) }).is_ok()
         );
     }
 

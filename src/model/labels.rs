@@ -109,6 +109,11 @@ impl Labels {
         Self(Arc::new(Text { text: text.into(), ends: ends.into() }))
     }
 
+    /// All names and values in order, one after the other: for hashing. Different labels may share it.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
     /// How many labels there are.
     pub fn len(&self) -> usize {
         self.0.ends.len() / 2

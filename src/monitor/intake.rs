@@ -8,9 +8,9 @@ use std::{
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{Accumulator, Batch, Labels, Metadata},
+    model::{Accumulator, Batch, Labels, Metadata, Sample},
     pipeline::observe::{InvalidObservation, Known, Observation, Observed, observe},
-    store::{AppendSummary, Change, Store},
+    store::{AppendSummary, Change, SeriesHandle, Store},
 };
 
 use super::{Caller, Collected, Failure, Monitor, ObservationSource, Violation};
@@ -80,6 +80,21 @@ impl Monitor {
     pub async fn write(&self, _caller: &Caller, batch: Batch) -> Result<AppendSummary, Failure> {
         check_count("series", batch.samples.len())?;
         Ok(self.parts.store.append(batch).await?)
+    }
+
+    /// Stores samples of series that a caller has declared; returns when they are durable.
+    pub async fn write_to(
+        &self,
+        _caller: &Caller,
+        samples: Vec<(SeriesHandle, Sample)>,
+    ) -> Result<AppendSummary, Failure> {
+        check_count("refs", samples.len())?;
+        Ok(self.parts.store.append_to(samples).await?)
+    }
+
+    /// Has handles find their series, which spares each of their samples a search.
+    pub fn find(&self, handles: &mut [&mut SeriesHandle]) {
+        self.parts.store.find(handles);
     }
 }
 

@@ -104,10 +104,11 @@ impl Evaluator<'_> {
             Timestamp::from_millis(start),
             Timestamp::from_millis(*last),
         );
-        let Selected { series, .. } = self.data.select(&selection).map_err(|error| match error {
-            SelectError::TooMuch(reason) => QueryError::TooMuch(reason),
-            SelectError::Storage(reason) => QueryError::Storage(reason),
-        })?;
+        let Selected { series, .. } =
+            self.data.select(&selection).map_err(|error| match error {
+                SelectError::TooMuch(reason) => QueryError::TooMuch(reason),
+                SelectError::Storage(reason) => QueryError::Storage(reason),
+            })?;
         self.loaded += series.iter().map(|series| series.samples.len()).sum::<usize>();
         if self.loaded > self.limits.samples_max {
             return Err(QueryError::TooMuch(format!(

@@ -1,13 +1,17 @@
 //! The committer: the one thread that changes anything.
 //!
-//! It takes what is queued as one group, works on its own clone of the state, writes one frame of the
-//! log, waits for the disk, publishes the clone, and only then answers. A group that fails leaves the
-//! published state as it was. Sealing and clean-up send their edits through the same queue.
+//! It takes what is queued as one group, puts the samples into the head under an epoch that nobody
+//! sees yet and the changes into its own clone of the state, writes one frame of the log, waits for
+//! the disk, publishes state and epoch, and only then answers. A group that fails is taken back.
+//! Sealing and clean-up send their edits through the same queue.
 
 use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    sync::Arc,
+    collections::HashMap,
+    fmt, fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,16 +20,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AppendSummary, Change, Rejection, StoreError,
-    head::{Admission, Bounds},
+    head::{Admission, Bounds, Epoch, Head, Hold, Series},
     keys,
-    record::{CommitRecord, LabelsRecord, LogRecord, SeriesRecord},
     small::metadata_record,
     state::State,
-    wal::{self, Wal, WalOptions},
+    wal::{self, Wal, WalOptions, group::Group},
 };
 use crate::{
     limits,
-    model::{Batch, Labels},
+    model::{Labels, Metadata, Sample},
     telemetry::events::StoreEvents,
     time::Clock,
 };
@@ -46,30 +49,76 @@ pub(super) enum Request {
     Commit(Commit),
     /// An edit that is not logged; answered by the state after it.
     Edit { edit: Edit, reply: oneshot::Sender<State> },
-    /// An edit, and a new segment that begins with a checkpoint.
-    Checkpoint { edit: Edit, reply: oneshot::Sender<Result<(), StoreError>> },
+    /// An edit, and a new segment; answered by what came before that segment.
+    Rotate { edit: Edit, reply: oneshot::Sender<Result<Rotated, StoreError>> },
     /// The end.
     Close,
 }
 
+/// Everything that came before a segment.
+#[derive(Debug)]
+pub(super) struct Rotated {
+    /// The segment.
+    pub(super) number: u64,
+    pub(super) state: State,
+    /// Bytes of the log that came before.
+    pub(super) log_bytes: u64,
+    /// Keeps the head from changing what `state` sees.
+    pub(super) _hold: Hold,
+}
+
 /// Samples and changes that become durable together.
 pub(super) struct Commit {
-    pub(super) batch: Batch,
+    pub(super) rows: Vec<Row>,
+    pub(super) metadata: Vec<Metadata>,
     pub(super) changes: Vec<Change>,
     pub(super) reply: oneshot::Sender<Result<AppendSummary, StoreError>>,
+}
+
+/// A sample on its way in.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) series: Key,
+    pub(super) sample: Sample,
+}
+
+/// The series of a sample.
+#[derive(Clone)]
+pub(super) enum Key {
+    /// One that was live a moment ago.
+    Known(Arc<Series>),
+    /// Perhaps a new one.
+    Named(Labels),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labels().fmt(f)
+    }
+}
+
+impl Key {
+    pub(super) fn labels(&self) -> &Labels {
+        match self {
+            Self::Known(series) => series.labels(),
+            Self::Named(labels) => labels,
+        }
+    }
 }
 
 /// The committer's own.
 pub(super) struct Committer {
     pub(super) queue: mpsc::Receiver<Request>,
+    pub(super) head: Arc<Head>,
     pub(super) published: Published,
     pub(super) wal: Wal,
-    pub(super) options: WalOptions,
-    /// Series that the open segment has named.
-    pub(super) named: HashSet<u32>,
+    /// Bytes of the log that no checkpoint has replaced.
+    pub(super) log_bytes: Arc<AtomicU64>,
     pub(super) clock: Clock,
     /// How long samples are kept.
     pub(super) retention: Duration,
+    /// How late a sample may be.
+    pub(super) window: Duration,
     pub(super) events: StoreEvents,
 }
 
@@ -87,8 +136,8 @@ impl Committer {
                     // Whoever asked may have gone.
                     let _ = reply.send(state);
                 }
-                Request::Checkpoint { edit, reply } => {
-                    let _ = reply.send(self.checkpoint(edit));
+                Request::Rotate { edit, reply } => {
+                    let _ = reply.send(self.rotate(edit));
                 }
                 Request::Close => return,
             }
@@ -97,13 +146,13 @@ impl Committer {
 
     /// Commits what is queued; returns the request that ended the group, if one did.
     fn commit_group(&mut self, first: Commit) -> Option<Request> {
-        let mut samples = first.batch.samples.len();
+        let mut samples = first.rows.len();
         let mut group = vec![first];
         let mut next = None;
         while samples < GROUP_SAMPLES {
             match self.queue.try_recv() {
                 Ok(Request::Commit(commit)) => {
-                    samples += commit.batch.samples.len();
+                    samples += commit.rows.len();
                     group.push(commit);
                 }
                 Ok(other) => {
@@ -127,36 +176,38 @@ impl Committer {
             self.begin_segment();
         }
         let mut work = Work::new(self);
-        let (mut commits, mut answers) = (Vec::new(), Vec::new());
-        for commit in group {
-            let (record, summary) = work.apply(&commit);
-            if record != CommitRecord::default() {
-                commits.push(record);
-            }
-            answers.push((commit.reply, summary));
-        }
-        let Work { state, named, .. } = work;
-        match self.make_durable(commits) {
+        let answers: Vec<_> = group
+            .into_iter()
+            .map(|commit| {
+                (work.apply(commit.rows, &commit.metadata, &commit.changes), commit.reply)
+            })
+            .collect();
+        let Work { state, group, touched, .. } = work;
+        match self.make_durable(&group) {
             Ok(()) => {
-                self.named.extend(named);
-                self.events.head(state.head.series_count());
                 self.publish(state);
-                let total =
-                    |of: fn(&AppendSummary) -> u64| answers.iter().map(|(_, s)| of(s)).sum();
-                let counts =
-                    (total(|s| s.accepted), total(|s| s.duplicates), total(|s| s.rejected));
-                self.events.committed(counts, began.elapsed());
-                for (reply, summary) in answers {
+                self.settle(&touched);
+                self.tell(answers.iter().map(|(summary, _)| summary), began.elapsed());
+                for (summary, reply) in answers {
                     let _ = reply.send(Ok(summary));
                 }
             }
             Err(error) => {
+                take_back(&self.head, &touched, state.epoch);
                 self.events.commit_failed(&error);
-                for (reply, _) in answers {
+                for (_, reply) in answers {
                     let _ = reply.send(Err(again(&error)));
                 }
             }
         }
+    }
+
+    fn tell<'a>(&self, summaries: impl Iterator<Item = &'a AppendSummary>, took: Duration) {
+        let sum = |all: (u64, u64, u64), s: &AppendSummary| {
+            (all.0 + s.accepted, all.1 + s.duplicates, all.2 + s.rejected)
+        };
+        self.events.head(self.head.series_count());
+        self.events.committed(summaries.fold((0, 0, 0), sum), took);
     }
 
     /// Shows readers the new state; the old one is taken apart when they can read again.
@@ -165,48 +216,70 @@ impl Committer {
         drop(old);
     }
 
+    /// Has the series that samples came to put their tails into blocks.
+    fn settle(&self, touched: &[Arc<Series>]) {
+        let published = self.published.read().epoch;
+        let seen_by_all = self.head.epochs.seen_by_all(published);
+        for series in touched {
+            series.lock().settle(seen_by_all);
+        }
+    }
+
     /// Begins a segment, which has to name all series anew: so between two groups, not within one.
     /// Where that fails, the open one goes on, and the next group tries again.
     fn begin_segment(&mut self) {
-        match self.wal.rotate(None) {
-            Ok(()) => self.named.clear(),
+        match self.wal.rotate() {
+            Ok(()) => self.head.recycle(),
             Err(error) => self.events.commit_failed(&error),
         }
     }
 
-    fn make_durable(&mut self, commits: Vec<CommitRecord>) -> Result<(), StoreError> {
-        if commits.is_empty() {
+    fn make_durable(&mut self, group: &Group) -> Result<(), StoreError> {
+        if group.is_empty() {
             return Ok(());
         }
-        self.wal.append(&LogRecord { commits, checkpoint: None })
+        let bytes = self.wal.append(group)?;
+        self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.events.written("log", bytes);
+        Ok(())
     }
 
-    /// Edits the state and begins a segment that holds all of it; older segments are removed.
-    fn checkpoint(&mut self, edit: Edit) -> Result<(), StoreError> {
+    /// Edits the state and begins a segment.
+    fn rotate(&mut self, edit: Edit) -> Result<Rotated, StoreError> {
+        self.wal.rotate()?;
+        self.head.recycle();
         let mut state = self.published.read().clone();
         edit(&mut state);
-        let checkpoint = state.to_checkpoint().map_err(|error| StoreError::Damaged {
-            path: self.options.dir.clone(),
-            reason: error.to_string(),
-        })?;
-        let named = checkpoint.series.iter().map(|series| series.id).collect();
-        self.wal.rotate(Some(&LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))?;
-        self.named = named;
-        self.publish(state);
-        remove_segments_before(&self.options, self.wal.number(), &self.events);
-        Ok(())
+        state.epoch += 1;
+        self.publish(state.clone());
+        let hold = self.head.epochs.hold(state.epoch);
+        let log_bytes = self.log_bytes.load(Ordering::Relaxed);
+        Ok(Rotated { number: self.wal.number(), state, log_bytes, _hold: hold })
     }
 }
 
-/// Removes segments that a checkpoint has made superfluous. What cannot be removed is reported and
-/// does no harm; the next checkpoint tries again.
-pub(super) fn remove_segments_before(options: &WalOptions, number: u64, events: &StoreEvents) {
-    let segments = match wal::segments(&options.dir) {
-        Ok(segments) => segments,
+/// Takes back what came with `epoch`.
+fn take_back(head: &Head, touched: &[Arc<Series>], epoch: Epoch) {
+    for series in touched {
+        let mut open = series.lock();
+        head.discount(open.take_back(epoch) as u64);
+        open.unname();
+    }
+}
+
+/// Removes files of the log that a checkpoint has made superfluous. What cannot be removed is
+/// reported and does no harm; the next checkpoint tries again.
+pub(super) fn remove_before(options: &WalOptions, number: u64, events: &StoreEvents) {
+    let files = wal::segments(&options.dir).and_then(|segments| {
+        let segments = segments.into_iter().map(|n| (n, keys::segment(&options.dir, n)));
+        let checkpoints = wal::checkpoints(&options.dir)?.into_iter();
+        Ok(segments.chain(checkpoints.map(|n| (n, keys::checkpoint(&options.dir, n)))).collect())
+    });
+    let files: Vec<_> = match files {
+        Ok(files) => files,
         Err(error) => return events.left_over(&options.dir, &error),
     };
-    for old in segments.into_iter().filter(|old| *old < number) {
-        let path = keys::segment(&options.dir, old);
+    for (_, path) in files.into_iter().filter(|(old, _)| *old < number) {
         if let Err(error) = fs::remove_file(&path) {
             events.left_over(&path, &error);
         }
@@ -224,71 +297,107 @@ fn again(error: &StoreError) -> StoreError {
 
 /// A group in the making.
 struct Work<'a> {
+    head: &'a Head,
     state: State,
-    /// Series that this group is the first to name in the segment.
-    named: HashSet<u32>,
-    known: &'a HashSet<u32>,
+    group: Group,
+    /// Series that samples came to.
+    touched: Vec<Arc<Series>>,
+    segment: u64,
     bounds: Bounds,
 }
 
 impl<'a> Work<'a> {
     fn new(committer: &'a Committer) -> Self {
-        let state = committer.published.read().clone();
+        let mut state = committer.published.read().clone();
+        state.epoch += 1;
         let now = committer.clock.now();
         let bounds = Bounds {
             oldest: now.minus(committer.retention),
             floor: state.floor,
             latest: now.plus(limits::SAMPLE_FUTURE_MAX),
+            window: committer.window,
         };
-        Self { state, named: HashSet::new(), known: &committer.named, bounds }
+        Self {
+            head: &committer.head,
+            state,
+            group: Group::default(),
+            touched: Vec::new(),
+            segment: committer.wal.number(),
+            bounds,
+        }
     }
 
-    fn apply(&mut self, commit: &Commit) -> (CommitRecord, AppendSummary) {
-        let mut record = CommitRecord::default();
-        let summary = self.append(&commit.batch, &mut record);
-        for metadata in &commit.batch.metadata {
+    fn apply(
+        &mut self,
+        rows: Vec<Row>,
+        metadata: &[Metadata],
+        changes: &[Change],
+    ) -> AppendSummary {
+        let summary = self.append(rows);
+        for metadata in metadata {
             if self.state.small.put_metadata(metadata) {
-                record.changes.push(metadata_record(metadata));
+                self.group.change(&metadata_record(metadata));
             }
         }
-        for change in &commit.changes {
+        for change in changes {
             let numbered = self.state.history.number(change);
             self.state.history.apply(&numbered);
             self.state.small.apply(change);
-            record.changes.push(numbered);
-        }
-        (record, summary)
-    }
-
-    fn append(&mut self, batch: &Batch, record: &mut CommitRecord) -> AppendSummary {
-        let mut summary = AppendSummary::default();
-        let mut told = HashMap::new();
-        let mut last = 0_i64;
-        for sample in &batch.samples {
-            match self.state.head.append(&sample.labels, sample.sample, self.bounds) {
-                Admission::Accepted(id) => {
-                    summary.accepted += 1;
-                    self.name(id, &sample.labels, record);
-                    let time = sample.sample.timestamp.as_millis();
-                    record.ids.push(id);
-                    record.times.push(time.wrapping_sub(last));
-                    record.values.push(sample.sample.value.to_bits());
-                    last = time;
-                }
-                Admission::Duplicate => summary.duplicates += 1,
-                Admission::Refused(refusal) => {
-                    reject(&mut summary, &mut told, &sample.labels, &refusal);
-                }
-            }
+            self.group.change(&numbered);
         }
         summary
     }
 
-    fn name(&mut self, id: u32, labels: &Labels, record: &mut CommitRecord) {
-        if !self.known.contains(&id) && self.named.insert(id) {
-            let labels = Some(LabelsRecord::from(labels));
-            record.series.push(SeriesRecord { id, labels, chunks: Vec::new() });
+    fn append(&mut self, rows: Vec<Row>) -> AppendSummary {
+        let mut summary = AppendSummary::default();
+        let mut told = HashMap::new();
+        for Row { series, sample } in rows {
+            match self.admit(&series, sample) {
+                Admission::Accepted => summary.accepted += 1,
+                Admission::Duplicate => summary.duplicates += 1,
+                Admission::Refused(refusal) => {
+                    reject(&mut summary, &mut told, series.labels(), &refusal);
+                }
+            }
         }
+        self.head.count(summary.accepted);
+        summary
+    }
+
+    fn admit(&mut self, key: &Key, sample: Sample) -> Admission {
+        if let Key::Known(series) = key
+            && let Some(admission) = self.put(Arc::clone(series), sample)
+        {
+            return admission;
+        }
+        if let Some(refusal) = self.bounds.refuses(sample.timestamp) {
+            return Admission::Refused(refusal);
+        }
+        loop {
+            let series = match self.head.find_or_make(key.labels()) {
+                Ok(series) => series,
+                Err(refusal) => return Admission::Refused(refusal),
+            };
+            // A cut may let a series go that has no samples yet.
+            if let Some(admission) = self.put(series, sample) {
+                return admission;
+            }
+        }
+    }
+
+    /// Puts a sample into a series; `None` where that is not live any more.
+    fn put(&mut self, series: Arc<Series>, sample: Sample) -> Option<Admission> {
+        let mut open = series.lock();
+        let admission = open.append_live(sample, self.state.epoch, &self.bounds)?;
+        if admission == Admission::Accepted {
+            if !open.name_in(self.segment) {
+                self.group.name(series.id(), series.labels());
+            }
+            self.group.sample(series.id(), sample);
+            drop(open);
+            self.touched.push(series);
+        }
+        Some(admission)
     }
 }
 

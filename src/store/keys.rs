@@ -3,9 +3,9 @@
 //! ```text
 //! <store>/lock                          flock; holds the holder's pid
 //! <store>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
-//! <store>/partitions/<start>-<end>/     samples of [start, end), ms since 1970
+//! <store>/tiers/raw|5m|1h/<start>-<end>/  samples or rollups of [start, end), ms since 1970
 //!     manifest                          what is in it
-//!     db/                               trees `series`, `samples`
+//!     db/                               trees `samples` or `rollups`, `series`, `terms`
 //! <store>/history/<number:016>/         probes, transitions, audit
 //!     manifest
 //!     db/                               trees `probes`, `transitions`, `audit`
@@ -18,8 +18,9 @@
 //!
 //! | tree | key | value |
 //! | --- | --- | --- |
-//! | `series` | rank: u32 big-endian; series are ranked by (metric name, labels) | sealed `LabelsRecord` |
-//! | `samples` | rank: u32 big-endian, first time: i64 big-endian with its sign bit flipped | sealed chunk |
+//! | `samples`, `rollups` | rank: u32 big-endian; where a series has several chunks, also the last time in this one: i64 big-endian with its sign bit flipped | sealed chunk |
+//! | `series` | rank of the last series in it: u32 big-endian; series are ranked by (metric name, labels) | sealed block of label sets |
+//! | `terms` | label name, a zero byte, the last value in it; a byte 255 alone: all label names | sealed block of values and the ranks that have them |
 //! | `probes`, `transitions`, `audit` | sequence: u64 big-endian | sealed `ChangeRecord` |
 //! | `state` | a number: u64 big-endian | sealed `ChangeRecord` |
 //! | `about` | `crc` | sealed CRC-32 of all other entries, as in the manifest: the two belong together |
@@ -29,14 +30,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::rollup::Tier;
 use crate::time::Timestamp;
 
 /// The lock file.
 pub(super) const LOCK: &str = "lock";
 /// The directory of the write-ahead log.
 pub(super) const WAL: &str = "wal";
-/// The directory of sealed samples.
-pub(super) const PARTITIONS: &str = "partitions";
+/// The directory of sealed samples and rollups.
+pub(super) const TIERS: &str = "tiers";
+/// The directory of sealed samples, as they came.
+pub(super) const PARTITIONS: &str = "tiers/raw";
 /// The directory of sealed history.
 pub(super) const HISTORY: &str = "history";
 /// The directory of the small state's copies.
@@ -50,10 +54,16 @@ pub(super) const DATABASE: &str = "db";
 /// Ends the name of what is not finished.
 pub(super) const UNFINISHED: &str = "tmp";
 
+/// Chunks of samples by rank and time.
+pub(super) const TREE_SAMPLES: &str = "samples";
+/// Chunks of rollups by rank and time.
+pub(super) const TREE_ROLLUPS: &str = "rollups";
 /// Labels by rank.
 pub(super) const TREE_SERIES: &str = "series";
-/// Chunks by rank and time.
-pub(super) const TREE_SAMPLES: &str = "samples";
+/// Ranks by label.
+pub(super) const TREE_TERMS: &str = "terms";
+/// … and all label names, by this key.
+pub(super) const TERMS_NAMES: &[u8] = &[0xff];
 /// The small state.
 pub(super) const TREE_STATE: &str = "state";
 /// What ties a database to its manifest.
@@ -72,6 +82,30 @@ pub(super) fn segment_number(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
+/// The checkpoint that holds everything before a segment.
+pub(super) fn checkpoint(wal: &Path, number: u64) -> PathBuf {
+    wal.join(format!("{number:016}.checkpoint"))
+}
+
+/// The number in the name of a checkpoint.
+pub(super) fn checkpoint_number(path: &Path) -> Option<u64> {
+    (path.extension()? == "checkpoint").then_some(())?;
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// The name that a file has until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    name.into()
+}
+
+/// The directory of a tier, below the store's.
+pub(super) fn tier(tier: Tier) -> PathBuf {
+    Path::new(TIERS).join(tier.name())
+}
+
 /// The name of a partition of samples.
 pub(super) fn range_name(start: Timestamp, end: Timestamp) -> String {
     format!("{}-{}", start.as_millis(), end.as_millis())
@@ -87,15 +121,32 @@ pub(super) fn rank(rank: u32) -> [u8; 4] {
     rank.to_be_bytes()
 }
 
-/// The key of a chunk: bytes in the order of (rank, time).
-pub(super) fn chunk(rank: u32, first: Timestamp) -> Vec<u8> {
-    let time = first.as_millis().cast_unsigned() ^ (1 << 63);
+/// The key of a chunk of a series that has several: bytes in the order of (rank, time).
+pub(super) fn chunk(rank: u32, last: Timestamp) -> Vec<u8> {
+    let time = last.as_millis().cast_unsigned() ^ (1 << 63);
     [&rank.to_be_bytes()[..], &time.to_be_bytes()[..]].concat()
 }
 
-/// The rank in the key of a series.
-pub(super) fn rank_of(key: &[u8]) -> Option<u32> {
-    key.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+/// The rank in the key of a series or chunk, and the time of the chunk's last sample where the key
+/// has it.
+pub(super) fn rank_of(key: &[u8]) -> Option<(u32, Option<Timestamp>)> {
+    let (rank, rest) = key.split_first_chunk::<4>()?;
+    let rank = u32::from_be_bytes(*rank);
+    if rest.is_empty() {
+        return Some((rank, None));
+    }
+    let time = u64::from_be_bytes(rest.try_into().ok()?) ^ (1 << 63);
+    Some((rank, Some(Timestamp::from_millis(time.cast_signed()))))
+}
+
+/// The key of a block of label values, or where to look for one.
+pub(super) fn term(name: &str, value: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0], value.as_bytes()].concat()
+}
+
+/// What comes after all blocks of a label name: no name has a byte this small.
+pub(super) fn terms_end(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[1]].concat()
 }
 
 /// The key of a numbered entry.
@@ -113,7 +164,10 @@ mod tests {
             .map(|(rank, time)| chunk(rank, Timestamp::from_millis(time)))
             .into();
         assert!(keys.is_sorted());
-        assert_eq!(rank_of(&keys[4]), Some(2));
+        assert!(rank(1).to_vec() < keys[0] && keys[3] < rank(2).to_vec());
+        assert_eq!(rank_of(&keys[1]), Some((1, Some(Timestamp::from_millis(-1)))));
+        assert_eq!(rank_of(&rank(7)), Some((7, None)));
+        assert_eq!(rank_of(&keys[0][..11]), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
+mod block;
 mod chunk;
 mod commit;
 mod engine;
@@ -41,12 +42,11 @@ mod tests;
 mod wal;
 
 use std::{
-    collections::HashSet,
     fmt,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -56,8 +56,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
-    commit::{Commit, Committer, Published, Request},
+    commit::{Commit, Committer, Key, Published, Request, Rotated, Row},
     engine::{Engine, sled::SledEngine},
+    head::{Epoch, Head, Hold},
     history::{Entry, Kind, Wanted},
     lock::Lock,
     partition::Handles,
@@ -68,7 +69,8 @@ use crate::{
     limits,
     model::{
         Accumulator, AlertInstance, AuditEntry, AuditRecord, Batch, InvalidPage, Labels, Matcher,
-        Metadata, Page, PageRequest, ProbeRecord, Rule, SeriesSample, TargetState, Transition,
+        Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState,
+        Transition,
     },
     telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
@@ -84,6 +86,10 @@ pub struct Options {
     pub retention: Duration,
     /// How long probes, transitions and audit entries are kept.
     pub history_retention: Duration,
+    /// How much later than others of its series a sample may come.
+    pub out_of_order_window: Duration,
+    /// Series that are taken at once.
+    pub series_max: usize,
 }
 
 impl Default for Options {
@@ -91,6 +97,8 @@ impl Default for Options {
         Self {
             retention: Duration::from_hours(30 * 24),
             history_retention: Duration::from_hours(90 * 24),
+            out_of_order_window: Duration::from_hours(2),
+            series_max: limits::SERIES_MAX,
         }
     }
 }
@@ -106,7 +114,13 @@ struct Inner {
     clock: Clock,
     events: StoreEvents,
     handles: Arc<Handles>,
+    head: Arc<Head>,
     published: Published,
+    wal: WalOptions,
+    /// Bytes of the log that no checkpoint has replaced.
+    log_bytes: Arc<AtomicU64>,
+    /// What the head may forget when no reader sees it there any more.
+    cut_due: Mutex<Option<Cut>>,
     /// `None` while it is being dropped.
     queue: Option<mpsc::Sender<Request>>,
     /// Whether the end was asked for.
@@ -117,6 +131,17 @@ struct Inner {
     maintenance: Mutex<()>,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
+}
+
+/// What the head may forget.
+#[derive(Debug)]
+struct Cut {
+    /// When all readers are of this epoch or later …
+    epoch: Epoch,
+    /// … samples before this instant,
+    floor: Timestamp,
+    /// which are so many.
+    samples: u64,
 }
 
 impl fmt::Debug for Inner {
@@ -207,6 +232,27 @@ pub enum Change {
     PutAccumulator(Accumulator),
 }
 
+/// A short way to a series: finds it without looking at its labels, for as long as it is live.
+#[derive(Clone, Debug)]
+pub struct SeriesHandle(Key);
+
+impl SeriesHandle {
+    /// A handle that has not looked for its series; samples find that by its labels, and make it.
+    pub fn new(labels: Labels) -> Self {
+        Self(Key::Named(labels))
+    }
+
+    /// Names the series.
+    pub fn labels(&self) -> &Labels {
+        self.0.labels()
+    }
+
+    /// Whether it has found its series.
+    pub fn is_found(&self) -> bool {
+        matches!(self.0, Key::Known(_))
+    }
+}
+
 /// Sizes, for `status` and `store stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -236,8 +282,11 @@ pub struct CleanUp {
 /// A consistent view; nothing changes in it, and it holds up no writer.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    head: Arc<Head>,
     state: State,
     events: StoreEvents,
+    /// Keeps the head from changing what this sees.
+    _hold: Hold,
 }
 
 impl Inner {
@@ -257,11 +306,57 @@ impl Inner {
         answer.blocking_recv().map_err(|_| self.no_committer())
     }
 
-    /// Has the committer change the state and begin the log anew. Blocking.
-    fn checkpoint(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<(), StoreError> {
+    /// Has the committer change the state and begin a segment of the log. Blocking.
+    fn rotate(
+        &self,
+        edit: impl FnOnce(&mut State) + Send + 'static,
+    ) -> Result<Rotated, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Checkpoint { edit: Box::new(edit), reply })?;
+        self.ask(Request::Rotate { edit: Box::new(edit), reply })?;
         answer.blocking_recv().map_err(|_| self.no_committer())?
+    }
+
+    /// Makes durable what came before a segment, and removes the segments before. Blocking.
+    fn write_checkpoint(&self, rotated: &Rotated) -> Result<(), StoreError> {
+        let Rotated { number, state, .. } = rotated;
+        let bytes = recovery::write_checkpoint(&self.wal, *number, &self.head, state)?;
+        self.events.written("checkpoint", bytes);
+        self.log_bytes.fetch_sub(rotated.log_bytes, Ordering::Relaxed);
+        commit::remove_before(&self.wal, *number, &self.events);
+        Ok(())
+    }
+
+    /// Has the committer change the state, and replaces the log by a checkpoint. Blocking.
+    fn checkpoint(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<(), StoreError> {
+        let rotated = self.rotate(edit)?;
+        self.write_checkpoint(&rotated)
+    }
+
+    /// What is stored now, kept as it is.
+    fn snapshot(&self) -> Snapshot {
+        // Held while it is the published one: a hold on a later epoch would come too late.
+        let published = self.published.read();
+        let hold = self.head.epochs.hold(published.epoch);
+        let state = published.clone();
+        Snapshot { head: Arc::clone(&self.head), state, events: self.events.clone(), _hold: hold }
+    }
+
+    /// The head may forget what partitions hold when no reader is left that does not see those.
+    fn cut_later(&self, state: &State, samples: u64) {
+        let mut due = self.cut_due.lock();
+        let samples = samples + due.take().map_or(0, |cut| cut.samples);
+        *due = Some(Cut { epoch: state.epoch, floor: state.sealed, samples });
+    }
+
+    /// Has the head forget what is due, where no reader is left that sees it there.
+    fn cut_unseen(&self) {
+        let mut due = self.cut_due.lock();
+        let published = self.published.read().epoch;
+        let seen_by_all = self.head.epochs.seen_by_all(published);
+        if let Some(cut) = due.take_if(|cut| seen_by_all >= cut.epoch) {
+            self.head.cut(cut.floor);
+            self.events.head(self.head.series_count());
+        }
     }
 
     fn ask(&self, request: Request) -> Result<(), StoreError> {
@@ -348,20 +443,23 @@ impl Store {
     ) -> Result<(Self, Recovery), StoreError> {
         let lock = Lock::take(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
-        let found = recovery::recover(dir, &parts.wal, &handles)?;
+        let head = Head::new(parts.options.series_max);
+        let found = recovery::recover(dir, &parts.wal, &handles, head)?;
         let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
         let published = Arc::new(RwLock::new(found.state));
+        let log_bytes = Arc::new(AtomicU64::new(found.log_bytes));
         let (sender, queue) = mpsc::channel(limits::COMMIT_QUEUE_MAX);
         let committer = Committer {
             queue,
+            head: Arc::clone(&found.head),
             published: Arc::clone(&published),
             wal,
-            options: parts.wal,
-            named: HashSet::new(),
+            log_bytes: Arc::clone(&log_bytes),
             clock: parts.clock.clone(),
             retention: parts.options.retention,
+            window: parts.options.out_of_order_window,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -373,7 +471,11 @@ impl Store {
             clock: parts.clock,
             events,
             handles,
+            head: found.head,
             published,
+            wal: parts.wal,
+            log_bytes,
+            cut_due: Mutex::default(),
             queue: Some(sender),
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
@@ -403,15 +505,55 @@ impl Store {
         if batch.samples.len() > limits::BATCH_SAMPLES_MAX {
             return Err(StoreError::BatchTooLarge(batch.samples.len()));
         }
+        let known = self.0.head.find_all(batch.samples.iter().map(|sample| &sample.labels));
+        let row = |(SeriesSample { labels, sample }, known)| {
+            let series = match known {
+                Some(series) => Key::Known(series),
+                None => Key::Named(labels),
+            };
+            Row { series, sample }
+        };
+        let rows = batch.samples.into_iter().zip(known).map(row).collect();
+        self.send(rows, batch.metadata, changes).await
+    }
+
+    /// Stores samples of series that were found before; returns when they are durable (fdatasync).
+    pub async fn append_to(
+        &self,
+        samples: Vec<(SeriesHandle, Sample)>,
+    ) -> Result<AppendSummary, StoreError> {
+        if samples.len() > limits::BATCH_SAMPLES_MAX {
+            return Err(StoreError::BatchTooLarge(samples.len()));
+        }
+        let row = |(handle, sample): (SeriesHandle, Sample)| Row { series: handle.0, sample };
+        self.send(samples.into_iter().map(row).collect(), Vec::new(), Vec::new()).await
+    }
+
+    /// Looks for the series of handles that have not found theirs yet.
+    pub fn find(&self, handles: &mut [&mut SeriesHandle]) {
+        let found = self.0.head.find_all(handles.iter().map(|handle| handle.labels()));
+        for (handle, found) in handles.iter_mut().zip(found) {
+            if let Some(series) = found {
+                handle.0 = Key::Known(series);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        rows: Vec<Row>,
+        metadata: Vec<Metadata>,
+        changes: Vec<Change>,
+    ) -> Result<AppendSummary, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Commit(Commit { batch, changes, reply });
+        let request = Request::Commit(Commit { rows, metadata, changes, reply });
         self.0.queue().send(request).await.map_err(|_| self.0.no_committer())?;
         answer.await.map_err(|_| self.0.no_committer())?
     }
 
     /// What is stored now, for queries. Selecting from it blocks where it reads partitions.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { state: self.0.state(), events: self.0.events.clone() }
+        self.0.snapshot()
     }
 
     /// The latest sample, not stale, of each matching series that had one since `since`, sorted by
@@ -514,17 +656,18 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let state = self.0.state();
         let sealed = || state.partitions.iter().map(|partition| partition.manifest());
-        let span = state.head.span();
         let times = |time: i64| Timestamp::from_millis(time);
-        let oldest = sealed().map(|m| times(m.oldest)).chain(span.map(|(oldest, _)| oldest));
-        let newest = sealed().map(|m| times(m.newest)).chain(span.map(|(_, newest)| newest));
+        let oldest = sealed().map(|m| times(m.oldest)).chain(self.0.head.oldest(state.sealed));
+        let newest = sealed().map(|m| times(m.newest)).chain(self.0.head.newest());
         let history = state.history.partitions.iter().map(|partition| partition.manifest());
         let log = partition::size_of(&self.0.dir.join(keys::WAL));
         let catalog = partition::size_of(&self.0.dir.join(keys::CATALOG));
-        let head = state.head.series_count() as u64;
+        let head = self.0.head.series_count() as u64;
+        let twice = self.0.cut_due.lock().as_ref().map_or(0, |cut| cut.samples);
         Stats {
             series: sealed().map(|manifest| manifest.series).max().unwrap_or(0).max(head),
-            samples: sealed().map(|m| m.samples).sum::<u64>() + state.head.samples(),
+            samples: sealed().map(|m| m.samples).sum::<u64>()
+                + self.0.head.samples().saturating_sub(twice),
             disk_bytes: sealed().chain(history).map(|m| m.bytes).sum::<u64>() + log + catalog,
             oldest: oldest.min(),
             newest: newest.max(),

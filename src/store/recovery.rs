@@ -7,16 +7,29 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
-    Recovery, StoreError, commit, keys,
+    Recovery, StoreError, commit,
+    head::{Admission, Bounds, Head, Series},
+    keys,
     partition::{Handles, Partition},
-    record::{BadRecord, LogRecord},
-    state::{Names, State},
-    wal::{self, SegmentEnd, Wal, WalOptions},
+    record::{BadRecord, ChangeRecord, CheckpointRecord},
+    rollup::Tier,
+    state::{State, numbers},
+    wal::{
+        self, End, Wal, WalOptions,
+        checkpoint::{self, Restore},
+        group::{self, Replay},
+    },
 };
-use crate::telemetry::events::StoreEvents;
+use crate::{
+    limits,
+    model::{Labels, Sample},
+    telemetry::events::StoreEvents,
+    time::Timestamp,
+};
 
 /// The number of the very first segment, the only one that may begin a log without a checkpoint.
 const FIRST_SEGMENT: u64 = 1;
@@ -24,11 +37,14 @@ const FIRST_SEGMENT: u64 = 1;
 /// What was found, and where the log goes on.
 #[derive(Debug)]
 pub(super) struct Found {
+    pub(super) head: Arc<Head>,
     pub(super) state: State,
     pub(super) recovery: Recovery,
+    /// Bytes of the log that no checkpoint has replaced.
+    pub(super) log_bytes: u64,
     /// The last segment and the length of its good part; `None` where there is no log.
     pub(super) last: Option<(u64, u64)>,
-    /// Segments with damage: to be put aside once a checkpoint has replaced them.
+    /// Files of the log with damage: to be put aside once a checkpoint has replaced them.
     pub(super) damaged: Vec<PathBuf>,
 }
 
@@ -37,16 +53,22 @@ pub(super) fn recover(
     dir: &Path,
     options: &WalOptions,
     handles: &Arc<Handles>,
+    head: Head,
 ) -> Result<Found, StoreError> {
-    for name in [keys::WAL, keys::PARTITIONS, keys::HISTORY, keys::CATALOG, keys::QUARANTINE] {
+    let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
+    for name in Tier::ALL.map(keys::tier).into_iter().chain(others) {
         let path = dir.join(name);
         fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
         remove_unfinished(&path)?;
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    for dir in [&dir.join(keys::TIERS), dir] {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+    }
     let mut found = Found {
+        head: Arc::new(head),
         state: State::default(),
         recovery: Recovery::default(),
+        log_bytes: 0,
         last: None,
         damaged: Vec::new(),
     };
@@ -56,6 +78,7 @@ pub(super) fn recover(
     found.state.history.partitions = Arc::new(history);
     replay(dir, options, handles, &mut found)?;
     settle(&mut found.state);
+    found.head.cut(found.state.sealed);
     Ok(found)
 }
 
@@ -111,23 +134,23 @@ fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
     fs::rename(path, to).map_err(StoreError::io("put aside", path))
 }
 
-/// Replays the log from its last checkpoint on.
+/// Restores the last checkpoint and replays the log from there on.
 fn replay(
     dir: &Path,
     options: &WalOptions,
     handles: &Arc<Handles>,
     found: &mut Found,
 ) -> Result<(), StoreError> {
-    let numbers = wal::segments(&options.dir)?;
-    let Some(last) = numbers.last() else { return restore_catalog(dir, handles, found) };
-    let from = last_checkpoint(options, &numbers)?;
-    if from.is_none() && numbers[0] != FIRST_SEGMENT {
+    let segments = wal::segments(&options.dir)?;
+    let from = restore_checkpoint(options, found)?;
+    let Some(last) = segments.last() else { return restore_catalog(dir, handles, found) };
+    if from.is_none() && segments[0] != FIRST_SEGMENT {
         // The beginning is lost: the catalog has an older copy of what it held.
         restore_catalog(dir, handles, found)?;
     }
-    let from = from.unwrap_or(numbers[0]);
+    let from = from.unwrap_or(segments[0]);
     let mut expected = from;
-    for number in numbers.iter().copied().filter(|number| *number >= from) {
+    for number in segments.iter().copied().filter(|number| *number >= from) {
         let path = keys::segment(&options.dir, number);
         if number != expected {
             found
@@ -138,32 +161,65 @@ fn replay(
         expected = number + 1;
         let end = replay_segment(&path, found)?;
         judge(&path, &end, number == *last, found);
+        found.log_bytes += end.good;
         found.last = Some((number, end.good));
     }
     Ok(())
 }
 
-/// The last segment that begins with a checkpoint.
-fn last_checkpoint(options: &WalOptions, numbers: &[u64]) -> Result<Option<u64>, StoreError> {
-    for number in numbers.iter().rev() {
-        if wal::begins_with_checkpoint(&keys::segment(&options.dir, *number))? {
-            return Ok(Some(*number));
-        }
+/// Takes what the last checkpoint holds; returns from which segment on the log goes on.
+fn restore_checkpoint(options: &WalOptions, found: &mut Found) -> Result<Option<u64>, StoreError> {
+    let Some(number) = wal::checkpoints(&options.dir)?.pop() else { return Ok(None) };
+    let path = keys::checkpoint(&options.dir, number);
+    let mut restoring = Restoring { head: &found.head, state: &mut found.state, next: None };
+    let read = checkpoint::read(&path, &mut restoring)?;
+    if let Some(next) = restoring.next {
+        found.state.history.next = next;
     }
-    Ok(None)
+    found.recovery.samples_replayed += found.head.samples();
+    if !read.whole {
+        let shown = path.display();
+        found.recovery.quarantined.push(read.bad.map_or_else(
+            || format!("{shown}: parts of the checkpoint are damaged, the others were taken"),
+            |bad| format!("{shown}: {bad}"),
+        ));
+        found.damaged.push(path);
+    }
+    Ok(Some(number))
 }
 
-fn replay_segment(path: &Path, found: &mut Found) -> Result<SegmentEnd, StoreError> {
-    let mut names = Names::new();
+/// Takes a checkpoint in.
+struct Restoring<'a> {
+    head: &'a Head,
+    state: &'a mut State,
+    next: Option<[u64; 3]>,
+}
+
+impl Restore for Restoring<'_> {
+    fn about(&mut self, about: &CheckpointRecord) -> Result<(), BadRecord> {
+        self.state.floor = Timestamp::from_millis(about.floor);
+        self.state.sealed = Timestamp::from_millis(about.sealed);
+        self.state.history.begin_restore(numbers(&about.unsealed)?);
+        self.next = Some(numbers(&about.next)?);
+        Ok(())
+    }
+
+    fn change(&mut self, change: &ChangeRecord) -> Result<(), BadRecord> {
+        self.state.apply(change)
+    }
+
+    fn series(&mut self, labels: Labels, blocks: Vec<u8>) -> Result<(), BadRecord> {
+        self.head.restore(&labels, blocks).map_err(|_| BadRecord("series"))
+    }
+}
+
+fn replay_segment(path: &Path, found: &mut Found) -> Result<End, StoreError> {
+    let mut replaying = Replaying::new(&found.head, &mut found.state);
     let mut bad = Vec::new();
-    let end = wal::read_segment(path, &mut |record| match replay_record(
-        &mut found.state,
-        &record,
-        &mut names,
-    ) {
-        Ok(samples) => found.recovery.samples_replayed += samples,
-        Err(error) => bad.push(error),
+    let end = wal::read_segment(path, |payload| {
+        bad.extend(replaying.take(payload).err());
     })?;
+    found.recovery.samples_replayed += replaying.replayed;
     if let Some(error) = bad.first() {
         let others = bad.len() - 1;
         let shown = path.display();
@@ -173,28 +229,70 @@ fn replay_segment(path: &Path, found: &mut Found) -> Result<SegmentEnd, StoreErr
     Ok(end)
 }
 
-fn replay_record(
-    state: &mut State,
-    record: &LogRecord,
-    names: &mut Names,
-) -> Result<u64, BadRecord> {
-    let mut samples = 0;
-    if let Some(checkpoint) = &record.checkpoint {
-        state.restore(checkpoint, names)?;
-        samples += state.head.samples();
+/// Takes a segment in.
+struct Replaying<'a> {
+    head: &'a Head,
+    state: &'a mut State,
+    /// The series that the segment has named so far.
+    named: Vec<Option<Arc<Series>>>,
+    bounds: Bounds,
+    replayed: u64,
+    unnamed: bool,
+}
+
+impl<'a> Replaying<'a> {
+    fn new(head: &'a Head, state: &'a mut State) -> Self {
+        let bounds = Bounds {
+            oldest: Timestamp::from_millis(i64::MIN),
+            floor: state.sealed,
+            latest: Timestamp::from_millis(i64::MAX),
+            window: Duration::MAX,
+        };
+        Self { head, state, named: Vec::new(), bounds, replayed: 0, unnamed: false }
     }
-    let mut outcome = Ok(());
-    for commit in &record.commits {
-        match state.replay(commit, names) {
-            Ok(replayed) => samples += replayed,
-            Err(error) => outcome = Err(error),
+
+    fn take(&mut self, payload: &[u8]) -> Result<(), BadRecord> {
+        self.unnamed = false;
+        let before = self.replayed;
+        let read = group::read(payload, self);
+        self.head.count(self.replayed - before);
+        // Their series was named in a stretch of the log that is damaged.
+        if self.unnamed { read.and(Err(BadRecord("sample without a series"))) } else { read }
+    }
+}
+
+impl Replay for Replaying<'_> {
+    fn series(&mut self, id: u32, labels: Labels) -> Result<(), BadRecord> {
+        let at = id as usize;
+        if at >= limits::SERIES_MAX {
+            return Err(BadRecord("number of a series"));
+        }
+        if at >= self.named.len() {
+            self.named.resize(at + 1, None);
+        }
+        self.named[at] = Some(self.head.find_or_restore(&labels));
+        Ok(())
+    }
+
+    fn sample(&mut self, id: u32, sample: Sample) {
+        let Some(Some(series)) = self.named.get(id as usize) else {
+            self.unnamed = true;
+            return;
+        };
+        let mut open = series.lock();
+        if open.append_live(sample, self.state.epoch, &self.bounds) == Some(Admission::Accepted) {
+            open.settle(self.state.epoch);
+            self.replayed += 1;
         }
     }
-    outcome.map(|()| samples)
+
+    fn change(&mut self, change: &ChangeRecord) -> Result<(), BadRecord> {
+        self.state.apply(change)
+    }
 }
 
 /// A torn end of the last segment was never acknowledged; anything else is damage.
-fn judge(path: &Path, end: &SegmentEnd, is_last: bool, found: &mut Found) {
+fn judge(path: &Path, end: &End, is_last: bool, found: &mut Found) {
     let shown = path.display();
     let mut damage: Vec<String> = end
         .gaps
@@ -226,7 +324,7 @@ fn restore_catalog(
         let first =
             |p: &Partition| p.manifest().history.iter().map(|s| s.first).collect::<Vec<_>>();
         let restored = copy.and_then(|(changes, p)| {
-            let outcome = found.state.restore_state(&changes, &first(&p), &next(&p));
+            let outcome = found.state.restore(&changes, &first(&p), &next(&p));
             outcome.map_err(|error| StoreError::Damaged {
                 path: path.clone(),
                 reason: error.to_string(),
@@ -272,33 +370,55 @@ pub(super) fn open_log(
     let Some((number, good)) = found.last else {
         // Copies in the catalog are of a log that is lost: this one is not the first.
         let first = if found.recovery.quarantined.is_empty() { FIRST_SEGMENT } else { 2 };
-        return Wal::begin(options.clone(), first, checkpoint_of(&found.state, first)?.as_ref());
+        return begin_log(options, first, found);
     };
     if found.recovery.quarantined.is_empty() {
         let mut wal = Wal::resume(options.clone(), number, good)?;
         // This process begins its own segment; on a full disk the commits try again, and report it.
-        return match if wal.is_done() { wal.rotate(None) } else { Ok(()) } {
+        return match wal.rotate() {
             Err(error) if !error.is_full_disk() => Err(error),
             _ => Ok(wal),
         };
     }
-    let first = checkpoint_of(&found.state, number + 1)?;
-    let wal = Wal::begin(options.clone(), number + 1, first.as_ref())?;
+    let wal = begin_log(options, number + 1, found)?;
     for path in &found.damaged {
         put_aside(dir, path)?;
     }
-    commit::remove_segments_before(options, number + 1, events);
+    commit::remove_before(options, number + 1, events);
     Ok(wal)
 }
 
-/// What a segment begins with that does not continue those before it.
-fn checkpoint_of(state: &State, number: u64) -> Result<Option<LogRecord>, StoreError> {
-    if number == FIRST_SEGMENT {
-        return Ok(None);
+/// Begins a segment that does not continue those before it.
+fn begin_log(options: &WalOptions, number: u64, found: &Found) -> Result<Wal, StoreError> {
+    let wal = Wal::begin(options.clone(), number)?;
+    if number != FIRST_SEGMENT {
+        write_checkpoint(options, number, &found.head, &found.state)?;
     }
-    let checkpoint = state.to_checkpoint().map_err(|error| StoreError::Damaged {
-        path: PathBuf::from(keys::WAL),
+    Ok(wal)
+}
+
+/// Writes everything that came before segment `number`, which `state` sees and nothing changes;
+/// returns how many bytes that took.
+pub(super) fn write_checkpoint(
+    options: &WalOptions,
+    number: u64,
+    head: &Head,
+    state: &State,
+) -> Result<u64, StoreError> {
+    let damaged = |error: BadRecord| StoreError::Damaged {
+        path: options.dir.clone(),
         reason: error.to_string(),
-    })?;
-    Ok(Some(LogRecord { commits: Vec::new(), checkpoint: Some(checkpoint) }))
+    };
+    let mut writer = checkpoint::Writer::begin(options, number, &state.about())?;
+    for change in state.to_changes().map_err(damaged)? {
+        writer.change(&change)?;
+    }
+    for series in head.all() {
+        let view = series.view(state.epoch, state.sealed, Timestamp::from_millis(i64::MAX));
+        let blocks = view.into_blocks(state.sealed);
+        if !blocks.is_empty() {
+            writer.series(series.labels(), &blocks)?;
+        }
+    }
+    writer.finish()
 }

@@ -2,31 +2,37 @@
 //!
 //! In this order, so that a crash at any point loses nothing: the floor is raised (no sample comes in
 //! below it any more), partitions are written and durable, the small state is copied into the
-//! catalog, a checkpoint replaces the log.
+//! catalog, readers are shown the partitions, a checkpoint replaces the log. The head forgets what is
+//! sealed when the last reader who saw it there has gone.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use prost::Message as _;
 
 use super::{
-    Inner, StoreError,
-    head::{LATE_MAX, Series},
+    Inner, Snapshot, StoreError,
+    commit::Rotated,
     history::Kind,
     keys,
-    partition::{self, Partition},
+    partition::{self, Partition, Plan},
     record::{BadRecord, SpanRecord},
+    rollup::Tier,
     state::State,
 };
-use crate::{model::Labels, time::Timestamp};
 
 /// What one partition of samples covers.
 const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
-/// The log is replaced when it is longer, the checkpoint that it begins with not counted: about
-/// 200,000 samples, which take a fifth of a second to replay.
+/// The log is replaced by a checkpoint when it is longer than this, about 500,000 samples, …
 const LOG_BYTES: u64 = 2 << 20;
-/// What a sample takes in a checkpoint, generously.
+/// … and longer than the checkpoint is about to be, so that no more is written in checkpoints than in
+/// the log: what a sample takes in one, generously.
 const CHECKPOINT_SAMPLE_BYTES: u64 = 3;
 /// Copies of the small state that are kept.
 const CATALOG_COPIES: usize = 2;
@@ -39,40 +45,49 @@ const RESERVE_BYTES: u64 = 8 << 20;
 pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     let _alone = store.maintenance.lock();
     store.handles.close_idle();
-    let floor = store.clock.now().minus(LATE_MAX).aligned(RANGE);
+    store.cut_unseen();
+    let floor = store.clock.now().minus(store.options.out_of_order_window).aligned(RANGE);
     let state = store.state();
-    let samples_due = state.head.span().is_some_and(|(oldest, _)| oldest < floor);
+    let samples_due = store.head.oldest(state.sealed).is_some_and(|oldest| oldest < floor);
     let history_due = state.history.unsealed() >= HISTORY_TAIL_MAX;
     if !samples_due && !history_due {
-        return shorten_log(store, &state);
+        return shorten_log(store);
     }
-    need_room(&store.dir, &state)?;
-    let state = store.edit(move |state| {
+    need_room(&store.dir, store.head.samples(), &state)?;
+    store.edit(move |state| {
         if samples_due {
             state.floor = state.floor.max(floor);
         }
     })?;
-    let mut new = New::default();
-    if let Err(error) = write(store, &state, history_due, &mut new) {
-        new.doom();
-        return Err(error);
-    }
-    if let Err(error) = publish(store, &state, &new) {
-        if !may_be_published(&error) {
-            new.doom();
-        }
-        return Err(error);
-    }
-    let sealed = new.samples.iter().map(|partition| partition.manifest().samples).sum();
-    store.events.sealed(sealed, new.samples.len());
+    let sealed = seal_below_floor(store, &store.snapshot(), history_due)?;
+    store.cut_unseen();
     store.handles.close_idle();
     Ok(sealed)
 }
 
+/// Seals what lies before the floor, where nothing is added any more.
+fn seal_below_floor(
+    store: &Inner,
+    snapshot: &Snapshot,
+    history_due: bool,
+) -> Result<u64, StoreError> {
+    let mut new = New::default();
+    let rotated = write(store, snapshot, history_due, &mut new)
+        .and_then(|()| publish(store, &snapshot.state, &new))
+        .inspect_err(|_| new.doom())?;
+    // The partitions are published: whatever happens from here on, a start finds them.
+    let sealed = new.samples.iter().map(|partition| partition.manifest().samples).sum();
+    store.cut_later(&rotated.state, sealed);
+    store.write_checkpoint(&rotated)?;
+    store.events.sealed(sealed, new.samples.len());
+    Ok(sealed)
+}
+
 /// Replaces a log that has grown long by a checkpoint, so that a start stays quick.
-fn shorten_log(store: &Inner, state: &State) -> Result<u64, StoreError> {
-    let log = partition::size_of(&store.dir.join(keys::WAL));
-    if log > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * state.head.samples() {
+fn shorten_log(store: &Inner) -> Result<u64, StoreError> {
+    if store.log_bytes.load(Ordering::Relaxed)
+        > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * store.head.samples()
+    {
         store.checkpoint(|_| {})?;
     }
     Ok(0)
@@ -91,25 +106,24 @@ impl New {
     }
 }
 
-/// Whether the log may begin with a checkpoint that counts on the new partitions, although publishing
-/// them failed so. Where it does not, they do no harm: the next sealing or start takes care of them.
-fn may_be_published(error: &StoreError) -> bool {
-    matches!(error, StoreError::Poisoned(_) | StoreError::Closed | StoreError::CommitterDied)
-}
-
-fn write(store: &Inner, state: &State, history_due: bool, new: &mut New) -> Result<(), StoreError> {
-    seal_samples(store, state, &mut new.samples)?;
+fn write(
+    store: &Inner,
+    snapshot: &Snapshot,
+    history_due: bool,
+    new: &mut New,
+) -> Result<(), StoreError> {
+    seal_samples(store, snapshot, &mut new.samples)?;
     if history_due {
-        new.history = Some(Arc::new(seal_history(store, state)?));
+        new.history = Some(Arc::new(seal_history(store, &snapshot.state)?));
     }
-    write_catalog(store, state)
+    write_catalog(store, &snapshot.state)
 }
 
-/// Shows readers the partitions, and replaces the log.
-fn publish(store: &Inner, state: &State, new: &New) -> Result<(), StoreError> {
+/// Shows readers the partitions, and begins a segment of the log after it.
+fn publish(store: &Inner, state: &State, new: &New) -> Result<Rotated, StoreError> {
     let (samples, history) = (new.samples.clone(), new.history.clone());
     let (floor, next) = (state.floor, state.history.next);
-    store.checkpoint(move |state| {
+    store.rotate(move |state| {
         Arc::make_mut(&mut state.partitions).extend(samples);
         let sealed = if history.is_some() { next } else { state.history.sealed };
         Arc::make_mut(&mut state.history.partitions).extend(history);
@@ -121,23 +135,27 @@ fn publish(store: &Inner, state: &State, new: &New) -> Result<(), StoreError> {
 /// Writes everything before the floor, the oldest range first.
 fn seal_samples(
     store: &Inner,
-    state: &State,
+    snapshot: &Snapshot,
     written: &mut Vec<Arc<Partition>>,
 ) -> Result<(), StoreError> {
-    let parent = store.dir.join(keys::PARTITIONS);
-    let mut from = Timestamp::from_millis(i64::MIN);
-    while let Some(oldest) = oldest_from(state, from) {
+    let mut all = store.head.all();
+    all.sort_by(|a, b| {
+        let (a, b) = (a.labels(), b.labels());
+        (a.metric(), a).cmp(&(b.metric(), b))
+    });
+    let mut from = snapshot.state.sealed;
+    while let Some(oldest) = store.head.oldest(from).filter(|time| *time < snapshot.state.floor) {
         let start = oldest.aligned(RANGE);
         let end = start.plus(RANGE);
         let last = end.minus(Duration::from_millis(1));
-        let mut all: Vec<(&Labels, &Series)> =
-            state.head.iter().filter(|(_, series)| series.has(start, last)).collect();
-        all.sort_by(|a, b| (a.0.metric(), a.0).cmp(&(b.0.metric(), b.0)));
-        let name = keys::range_name(start, end);
-        let partition = partition::write(&parent, &name, &store.handles, |writer| {
-            writer.manifest.start = start.as_millis();
-            writer.manifest.end = end.as_millis();
-            writer.put_series(&all, (start, last))
+        let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
+        let partition = partition::write(&plan, &store.handles, |writer| {
+            let mut samples = Vec::new();
+            all.iter().try_for_each(|series| {
+                samples.clear();
+                snapshot.read_open(series, (start, last), &mut samples);
+                writer.put_samples(series.labels(), &samples)
+            })
         })?;
         written.push(Arc::new(partition));
         from = end;
@@ -145,17 +163,10 @@ fn seal_samples(
     Ok(())
 }
 
-/// The oldest sample from `from` on that is before the floor.
-fn oldest_from(state: &State, from: Timestamp) -> Option<Timestamp> {
-    let last = state.floor.minus(Duration::from_millis(1));
-    let first = |series: &Series| series.first_in(from, last);
-    state.head.iter().filter_map(|(_, series)| first(series)).min()
-}
-
 fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
     let parent = store.dir.join(keys::HISTORY);
-    let name = keys::numbered(state.history.next.iter().sum());
-    partition::write(&parent, &name, &store.handles, |writer| {
+    let plan = Plan::numbered(&parent, state.history.next.iter().sum());
+    partition::write(&plan, &store.handles, |writer| {
         for kind in Kind::ALL {
             writer.put_history(kind, state.history.tails[kind as usize].iter())?;
         }
@@ -169,7 +180,7 @@ fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);
     let spans = state.history.sealed.iter().zip(&state.history.next);
-    partition::write(&parent, &keys::numbered(number), &store.handles, |writer| {
+    partition::write(&Plan::numbered(&parent, number), &store.handles, |writer| {
         writer.manifest.history = spans
             .map(|(first, last)| SpanRecord { first: *first, last: *last, ..SpanRecord::default() })
             .collect();
@@ -204,11 +215,11 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 /// Whether there is twice the room that sealing can need, and a reserve: an engine that meets a full
 /// disk may hang.
-fn need_room(dir: &Path, state: &State) -> Result<(), StoreError> {
+fn need_room(dir: &Path, samples: u64, state: &State) -> Result<(), StoreError> {
     let disk =
         rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let bytes = state.head.samples() * SEALED_SAMPLE_BYTES + state.history.unsealed() as u64 * 1024;
+    let bytes = samples * SEALED_SAMPLE_BYTES + state.history.unsealed() as u64 * 1024;
     let needed = RESERVE_BYTES + 2 * bytes;
     if free >= needed { Ok(()) } else { Err(StoreError::NoSpace { needed, free }) }
 }

@@ -2,19 +2,23 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
-use super::{Snapshot, StoreError, partition::Partition};
+use super::{
+    Snapshot, StoreError,
+    head::Series,
+    partition::{self, Losses, Partition},
+};
 use crate::{
     limits,
     model::{Labels, Matcher, Sample, SeriesSample, is_stale},
-    promql::{Queryable, SelectError, Selected, Selection, SeriesData},
+    promql::{Queryable, RollupColumn, SelectError, Selected, Selection, SeriesData},
     time::Timestamp,
 };
 
 impl Queryable for Snapshot {
     fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
-        let Selection { matchers, start, end, .. } = selection;
+        let Selection { matchers, start, end, column, .. } = selection;
         let mut found = Found::default();
-        let read = self.read(matchers, (*start, *end), &mut found);
+        let read = self.read(matchers, (*start, *end), *column, &mut found);
         read.map_err(|error| match error {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
@@ -66,22 +70,34 @@ impl Snapshot {
         &self,
         matchers: &[Matcher],
         range: (Timestamp, Timestamp),
+        column: RollupColumn,
         found: &mut Found,
     ) -> Result<(), StoreError> {
         for partition in self.overlapping(range) {
-            self.served(
-                partition
-                    .select(matchers, range, &mut |labels, samples| found.take(labels, samples)),
-            )?;
+            self.served(partition.select(matchers, range, column, &mut |labels, samples| {
+                found.take(labels, samples)
+            }))?;
         }
-        for (labels, series) in self.state.head.matching(matchers) {
+        for series in self.head.matching(matchers) {
             let mut samples = Vec::new();
-            series.read(range.0, range.1, &mut samples);
+            self.read_open(&series, range, &mut samples);
+            partition::as_column(&mut samples, column);
             if !samples.is_empty() {
-                found.take(labels, samples)?;
+                found.take(series.labels(), samples)?;
             }
         }
         Ok(())
+    }
+
+    /// What the open window has of a series and partitions have not; both ends belong to the range.
+    pub(super) fn read_open(
+        &self,
+        series: &Series,
+        (start, end): (Timestamp, Timestamp),
+        out: &mut Vec<Sample>,
+    ) {
+        let start = start.max(self.state.sealed);
+        series.view(self.state.epoch, start, end).read(start, end, out);
     }
 
     fn overlapping(
@@ -93,14 +109,14 @@ impl Snapshot {
     }
 
     /// Damage is reported once, and the rest is served; anything else is the reader's affair.
-    fn served(&self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
-        match outcome {
-            Err(error @ StoreError::Damaged { .. }) => {
-                self.events.quarantined(&error.to_string());
-                Ok(())
-            }
-            other => other,
-        }
+    fn served(&self, outcome: Result<Losses, StoreError>) -> Result<(), StoreError> {
+        let losses = match outcome {
+            Ok(losses) => losses,
+            Err(error @ StoreError::Damaged { .. }) => vec![error],
+            Err(other) => return Err(other),
+        };
+        losses.iter().for_each(|error| self.events.quarantined(&error.to_string()));
+        Ok(())
     }
 
     /// The series that any of `selectors` (all where there is none) matches and that have samples in
@@ -120,9 +136,12 @@ impl Snapshot {
                     check_series(found.len())
                 }))?;
             }
-            for (labels, series) in self.state.head.matching(matchers) {
-                if series.has(range.0, range.1) {
-                    found.insert(labels.clone());
+            let mut samples = Vec::new();
+            for series in self.head.matching(matchers) {
+                samples.clear();
+                self.read_open(&series, range, &mut samples);
+                if !samples.is_empty() {
+                    found.insert(series.labels().clone());
                     check_series(found.len())?;
                 }
             }
@@ -132,16 +151,13 @@ impl Snapshot {
 
     /// The newest sample of each matching series, where it is not stale and not before `since`.
     pub(super) fn latest(&self, matchers: &[Matcher], since: Timestamp) -> Vec<SeriesSample> {
-        let mut found: Vec<SeriesSample> = self
-            .state
-            .head
-            .matching(matchers)
-            .map(|(labels, series)| SeriesSample {
-                labels: labels.clone(),
-                sample: series.newest(),
-            })
-            .filter(|s| s.sample.timestamp >= since && !is_stale(s.sample.value))
-            .collect();
+        let newest = |series: Arc<Series>| {
+            let sample = series.newest(self.state.epoch)?;
+            Some(SeriesSample { labels: series.labels().clone(), sample })
+        };
+        let all = self.head.matching(matchers).into_iter().filter_map(newest);
+        let mut found: Vec<SeriesSample> =
+            all.filter(|s| s.sample.timestamp >= since && !is_stale(s.sample.value)).collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
     }

@@ -1,142 +1,93 @@
-//! Everything that readers see, at one instant: the head, the small state, the history, and which
-//! partitions there are. Cheap to clone; the committer changes its own clone and publishes it.
+//! Everything that readers see beside the head, at one instant: the small state, the history, which
+//! partitions there are, and up to which epoch the head is to be read. Cheap to clone; the committer
+//! changes its own clone and publishes it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    head::{Admission, Bounds, Head},
+    head::Epoch,
     history::History,
     partition::Partition,
-    record::{BadRecord, ChangeRecord, CheckpointRecord, CommitRecord, LabelsRecord, SeriesRecord},
+    record::{BadRecord, ChangeRecord, CheckpointRecord},
     small::Small,
 };
-use crate::{
-    limits,
-    model::{Labels, Sample},
-    time::Timestamp,
-};
+use crate::time::Timestamp;
 
-/// Everything that readers see.
+/// Everything that readers see beside the head.
 #[derive(Clone, Debug)]
 pub(super) struct State {
-    pub(super) head: Head,
+    /// Of the head, readers see what came with this epoch or before …
+    pub(super) epoch: Epoch,
+    /// … and is not before this instant: that lies in partitions.
+    pub(super) sealed: Timestamp,
+    /// Samples before this instant are not taken any more.
+    pub(super) floor: Timestamp,
     pub(super) small: Small,
     pub(super) history: History,
     /// Sealed samples, oldest first.
     pub(super) partitions: Arc<Vec<Arc<Partition>>>,
-    /// Samples before this instant lie in partitions; none are added to them.
-    pub(super) floor: Timestamp,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
-            head: Head::new(limits::SERIES_MAX),
+            epoch: 1,
+            sealed: Timestamp::from_millis(i64::MIN),
+            floor: Timestamp::from_millis(i64::MIN),
             small: Small::default(),
             history: History::default(),
             partitions: Arc::default(),
-            floor: Timestamp::from_millis(i64::MIN),
         }
     }
 }
 
-/// The series that a segment has named so far.
-pub(super) type Names = HashMap<u32, Labels>;
+/// Numbers of the history, one for each kind.
+pub(super) fn numbers(numbers: &[u64]) -> Result<[u64; 3], BadRecord> {
+    numbers.try_into().map_err(|_| BadRecord("list of sequence numbers"))
+}
 
 impl State {
-    /// Everything but what lies in partitions.
-    pub(super) fn to_checkpoint(&self) -> Result<CheckpointRecord, BadRecord> {
-        let series = self.head.iter().map(|(labels, series)| SeriesRecord {
-            id: series.id,
-            labels: Some(LabelsRecord::from(labels)),
-            chunks: series.to_chunks(),
-        });
-        let mut changes = self.small.to_records();
-        changes.extend(self.history.to_records()?);
-        Ok(CheckpointRecord {
+    /// What a checkpoint of it is about.
+    pub(super) fn about(&self) -> CheckpointRecord {
+        CheckpointRecord {
             floor: self.floor.as_millis(),
-            series: series.collect(),
-            changes,
+            sealed: self.sealed.as_millis(),
             next: self.history.next.to_vec(),
             unsealed: self.history.sealed.to_vec(),
-        })
+        }
     }
 
-    /// Takes what a checkpoint holds in place of everything but the partitions.
-    pub(super) fn restore(
-        &mut self,
-        checkpoint: &CheckpointRecord,
-        names: &mut Names,
-    ) -> Result<(), BadRecord> {
-        let history = History { partitions: self.history.partitions.clone(), ..History::default() };
-        *self = Self { partitions: self.partitions.clone(), history, ..Self::default() };
-        self.floor = Timestamp::from_millis(checkpoint.floor);
-        self.restore_state(&checkpoint.changes, &checkpoint.unsealed, &checkpoint.next)?;
-        for series in &checkpoint.series {
-            let labels = super::record::labels(series.labels.as_ref())?;
-            let restored = self.head.restore(&labels, series.id, &series.chunks);
-            restored.map_err(|_| BadRecord("chunk"))?;
-            names.insert(series.id, labels);
-        }
+    /// The changes that make small state and unsealed history from nothing.
+    pub(super) fn to_changes(&self) -> Result<Vec<ChangeRecord>, BadRecord> {
+        let mut changes = self.small.to_records();
+        changes.extend(self.history.to_records()?);
+        Ok(changes)
+    }
+
+    /// Applies a stored change again.
+    pub(super) fn apply(&mut self, change: &ChangeRecord) -> Result<(), BadRecord> {
+        self.small.apply_record(change)?;
+        self.history.apply(change);
         Ok(())
     }
 
     /// Takes small state and history, and how far their numbers have come.
-    pub(super) fn restore_state(
+    pub(super) fn restore(
         &mut self,
         changes: &[ChangeRecord],
         sealed: &[u64],
         next: &[u64],
     ) -> Result<(), BadRecord> {
-        let numbers = |numbers: &[u64]| {
-            <[u64; 3]>::try_from(numbers).map_err(|_| BadRecord("list of sequence numbers"))
-        };
         self.history.begin_restore(numbers(sealed)?);
-        for change in changes {
-            self.small.apply_record(change)?;
-            self.history.apply(change);
-        }
+        changes.iter().try_for_each(|change| self.apply(change))?;
         self.history.next = numbers(next)?;
         Ok(())
     }
 
-    /// Applies a commit of the log again; returns how many samples it brought.
-    pub(super) fn replay(
-        &mut self,
-        commit: &CommitRecord,
-        names: &mut Names,
-    ) -> Result<u64, BadRecord> {
-        for series in &commit.series {
-            names.insert(series.id, super::record::labels(series.labels.as_ref())?);
-        }
-        let bounds = Bounds {
-            oldest: Timestamp::from_millis(i64::MIN),
-            floor: self.floor,
-            latest: Timestamp::from_millis(i64::MAX),
-        };
-        let (mut time, mut replayed, mut unnamed) = (0_i64, 0, false);
-        for ((id, distance), bits) in commit.ids.iter().zip(&commit.times).zip(&commit.values) {
-            time = time.wrapping_add(*distance);
-            let timestamp = Timestamp::from_millis(time);
-            let sample = Sample { timestamp, value: f64::from_bits(*bits) };
-            match names.get(id).map(|labels| self.head.append(labels, sample, bounds)) {
-                Some(Admission::Accepted(_)) => replayed += 1,
-                Some(_) => {}
-                None => unnamed = true,
-            }
-        }
-        for change in &commit.changes {
-            self.small.apply_record(change)?;
-            self.history.apply(change);
-        }
-        // Their series was declared in a stretch of the log that is damaged.
-        if unnamed { Err(BadRecord("sample without a series")) } else { Ok(replayed) }
-    }
-
-    /// Lets go of what partitions hold by now.
-    pub(super) fn cut(&mut self, floor: Timestamp, sealed: [u64; 3]) {
-        self.floor = self.floor.max(floor);
-        self.head.cut(self.floor);
-        self.history.cut_sealed(sealed);
+    /// Counts on partitions for what lies before `sealed`, and for history with lower numbers.
+    pub(super) fn cut(&mut self, sealed: Timestamp, history: [u64; 3]) {
+        self.sealed = self.sealed.max(sealed);
+        self.floor = self.floor.max(self.sealed);
+        self.history.cut_sealed(history);
     }
 }

@@ -277,7 +277,8 @@ fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
     let shorter = retention.value.min(history.value);
     let cleanup = section.take_if("cleanup_interval", DAY.min(shorter), within(MINUTE, shorter));
     section.finish();
-    let options = store::Options { retention: retention.value, history_retention: history.value };
+    let options =
+        store::Options { retention: retention.value, history_retention: history.value, ..usual };
     (options, cleanup.value)
 }
 

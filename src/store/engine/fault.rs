@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::{Database, Engine, EngineError, Entries, Visit};
+use super::{Database, Engine, EngineError, Entries, Fanout, Visit};
 use crate::store::wal::LogFile;
 
 /// Counts down; when it has reached zero, one call fails, and it is armed anew by hand.
@@ -56,9 +56,9 @@ struct FaultDatabase {
 }
 
 impl Engine for FaultEngine {
-    fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    fn create(&self, dir: &Path, fanout: Fanout) -> Result<Box<dyn Database>, EngineError> {
         self.faults.strike()?;
-        let inner = self.inner.create(dir)?;
+        let inner = self.inner.create(dir, fanout)?;
         Ok(Box::new(FaultDatabase {
             inner,
             faults: self.faults.clone(),
@@ -66,9 +66,9 @@ impl Engine for FaultEngine {
         }))
     }
 
-    fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    fn open(&self, dir: &Path, fanout: Fanout) -> Result<Box<dyn Database>, EngineError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let inner = self.inner.open(dir)?;
+        let inner = self.inner.open(dir, fanout)?;
         Ok(Box::new(FaultDatabase {
             inner,
             faults: self.faults.clone(),
@@ -78,6 +78,11 @@ impl Engine for FaultEngine {
 }
 
 impl Database for FaultDatabase {
+    fn reader(&self) -> Box<dyn Database> {
+        let (faults, reads) = (self.faults.clone(), self.reads.clone());
+        Box::new(Self { inner: self.inner.reader(), faults, reads })
+    }
+
     fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.inner.get(tree, key)
     }
@@ -128,5 +133,9 @@ impl LogFile for FaultFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.faults.strike()?;
         self.file.set_len(len)
+    }
+
+    fn take_room(&self, len: u64) -> io::Result<()> {
+        self.file.take_room(len)
     }
 }

@@ -5,9 +5,12 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{Database, Engine, EngineError, Entries, Visit};
+use parking_lot::RwLock;
+
+use super::{Database, Engine, EngineError, Entries, Fanout, Visit};
 
 type Trees = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -18,25 +21,30 @@ pub(in crate::store) struct MemoryEngine;
 #[derive(Debug)]
 struct MemoryDatabase {
     file: PathBuf,
-    trees: Trees,
+    trees: Arc<RwLock<Trees>>,
 }
 
 impl Engine for MemoryEngine {
-    fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    fn create(&self, dir: &Path, _: Fanout) -> Result<Box<dyn Database>, EngineError> {
         fs::create_dir_all(dir)?;
-        Ok(Box::new(MemoryDatabase { file: dir.join("trees"), trees: BTreeMap::new() }))
+        Ok(Box::new(MemoryDatabase { file: dir.join("trees"), trees: Arc::default() }))
     }
 
-    fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    fn open(&self, dir: &Path, _: Fanout) -> Result<Box<dyn Database>, EngineError> {
         let file = dir.join("trees");
         let trees = decode(&fs::read(&file)?).ok_or(std::io::ErrorKind::InvalidData);
-        Ok(Box::new(MemoryDatabase { file, trees: trees.map_err(std::io::Error::from)? }))
+        let trees = Arc::new(RwLock::new(trees.map_err(std::io::Error::from)?));
+        Ok(Box::new(MemoryDatabase { file, trees }))
     }
 }
 
 impl Database for MemoryDatabase {
+    fn reader(&self) -> Box<dyn Database> {
+        Box::new(Self { file: self.file.clone(), trees: Arc::clone(&self.trees) })
+    }
+
     fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.trees.get(tree).and_then(|tree| tree.get(key)).cloned())
+        Ok(self.trees.read().get(tree).and_then(|tree| tree.get(key)).cloned())
     }
 
     fn range(
@@ -46,7 +54,8 @@ impl Database for MemoryDatabase {
         to: Option<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<(), EngineError> {
-        let entries = self.trees.get(tree).into_iter().flat_map(|t| t.range(from.to_vec()..));
+        let trees = self.trees.read();
+        let entries = trees.get(tree).into_iter().flat_map(|t| t.range(from.to_vec()..));
         for (key, value) in entries {
             if to.is_some_and(|to| key.as_slice() >= to) || !visit(key, value) {
                 break;
@@ -56,13 +65,13 @@ impl Database for MemoryDatabase {
     }
 
     fn apply(&mut self, tree: &str, entries: Entries) -> Result<(), EngineError> {
-        self.trees.entry(tree.to_owned()).or_default().extend(entries);
+        self.trees.write().entry(tree.to_owned()).or_default().extend(entries);
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), EngineError> {
         let mut out = Vec::new();
-        for (name, tree) in &self.trees {
+        for (name, tree) in &*self.trees.read() {
             for (key, value) in tree {
                 for part in [name.as_bytes(), key, value] {
                     out.extend((part.len() as u64).to_le_bytes());

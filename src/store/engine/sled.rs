@@ -10,7 +10,8 @@
 //! - damage in the tree that maps names to trees makes an open panic, and then wait for itself for
 //!   ever: there is only the default tree, and our trees are prefixes of its keys;
 //! - `drop_tree` and deletes are not offered, and there is one writer;
-//! - leaves stay small: [`FANOUT`] entries of a few KiB at most.
+//! - a handle cannot be shared between threads: each reader has a clone of its own;
+//! - leaves stay small: [`Fanout`] entries of a size to match.
 
 use std::{
     fs::{self, File},
@@ -18,14 +19,16 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-use super::{Database, Engine, EngineError, Entries, Visit};
+use super::{Database, Engine, EngineError, Entries, Fanout, Visit};
 
-/// Entries in a leaf: 16 chunks of full-entropy floats are 40 KiB.
-const FANOUT: usize = 16;
 /// Cached leaves: partitions are read in stretches, seldom twice.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -39,37 +42,45 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(in crate::store) struct SledEngine;
 
 #[derive(Debug)]
-struct SledDatabase {
+struct SledDatabase<const N: usize> {
     dir: PathBuf,
-    /// `None` once it has failed.
-    db: Handle,
+    db: Handle<N>,
 }
 
 /// Forgets the database instead of dropping it once it has failed.
 #[derive(Debug)]
-struct Handle {
-    db: Option<sled::Db<FANOUT>>,
-    failed: std::cell::Cell<bool>,
+struct Handle<const N: usize> {
+    /// `None` while it is being dropped.
+    db: Option<sled::Db<N>>,
+    /// Shared by all handles of one open database.
+    failed: Arc<AtomicBool>,
 }
 
-impl Drop for Handle {
+impl<const N: usize> Drop for Handle<N> {
     fn drop(&mut self) {
-        if self.failed.get() {
+        if self.failed.load(Ordering::Acquire) {
             // Dropping waits for a worker that is gone: a leak is the lesser evil.
             mem::forget(self.db.take());
         }
     }
 }
 
-impl Handle {
+impl<const N: usize> Handle<N> {
+    fn new(db: sled::Db<N>) -> Self {
+        Self { db: Some(db), failed: Arc::default() }
+    }
+
+    fn db(&self) -> &sled::Db<N> {
+        self.db.as_ref().expect("the database is there until it is dropped")
+    }
+
     fn call<T>(
         &self,
-        run: impl FnOnce(&sled::Db<FANOUT>) -> std::io::Result<T>,
+        run: impl FnOnce(&sled::Db<N>) -> std::io::Result<T>,
     ) -> Result<T, EngineError> {
-        let db = self.db.as_ref().expect("the database is there until it is dropped");
-        let result = guarded(|| run(db));
+        let result = guarded(|| run(self.db()));
         result.map_err(|error| {
-            self.failed.set(true);
+            self.failed.store(true, Ordering::Release);
             match error {
                 EngineError::Io(error) => EngineError::Locked(error),
                 other => other,
@@ -93,29 +104,35 @@ fn guarded<T>(run: impl FnOnce() -> std::io::Result<T>) -> Result<T, EngineError
 }
 
 impl Engine for SledEngine {
-    fn create(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    fn create(&self, dir: &Path, fanout: Fanout) -> Result<Box<dyn Database>, EngineError> {
         fs::create_dir_all(dir)?;
-        self.open(dir)
+        self.open(dir, fanout)
     }
 
-    fn open(&self, dir: &Path) -> Result<Box<dyn Database>, EngineError> {
-        // sled would make a missing one, and hide that it was lost.
-        fs::metadata(dir)?;
-        let config =
-            sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
-        let mut tries = LOCK_TRIES;
-        let db = loop {
-            match guarded(|| config.open::<FANOUT>()) {
-                Err(EngineError::Io(error)) if error.kind() == WouldBlock && tries > 0 => {
-                    tries -= 1;
-                }
-                outcome => break outcome?,
-            }
-            thread::sleep(LOCK_PAUSE);
-        };
-        let db = Handle { db: Some(db), failed: false.into() };
-        Ok(Box::new(SledDatabase { dir: dir.to_owned(), db }))
+    fn open(&self, dir: &Path, fanout: Fanout) -> Result<Box<dyn Database>, EngineError> {
+        match fanout {
+            Fanout::Sixteen => open::<16>(dir),
+            Fanout::SixtyFour => open::<64>(dir),
+        }
     }
+}
+
+fn open<const N: usize>(dir: &Path) -> Result<Box<dyn Database>, EngineError> {
+    // sled would make a missing one, and hide that it was lost.
+    fs::metadata(dir)?;
+    let config =
+        sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
+    let mut tries = LOCK_TRIES;
+    let db = loop {
+        match guarded(|| config.open::<N>()) {
+            Err(EngineError::Io(error)) if error.kind() == WouldBlock && tries > 0 => {
+                tries -= 1;
+            }
+            outcome => break outcome?,
+        }
+        thread::sleep(LOCK_PAUSE);
+    };
+    Ok(Box::new(SledDatabase { dir: dir.to_owned(), db: Handle::new(db) }))
 }
 
 /// A key with its tree's name and `end` in front: 0, or 1 for what comes after the whole tree.
@@ -123,7 +140,13 @@ fn prefixed(tree: &str, end: u8, key: &[u8]) -> Vec<u8> {
     [tree.as_bytes(), &[end], key].concat()
 }
 
-impl Database for SledDatabase {
+impl<const N: usize> Database for SledDatabase<N> {
+    fn reader(&self) -> Box<dyn Database> {
+        let failed = Arc::clone(&self.db.failed);
+        let db = Handle { db: Some(self.db.db().clone()), failed };
+        Box::new(Self { dir: self.dir.clone(), db })
+    }
+
     fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.db.call(|db| Ok(db.get(prefixed(tree, 0, key))?.map(|value| value.to_vec())))
     }
@@ -177,7 +200,7 @@ mod tests {
 
     fn written(dir: &Path) -> PathBuf {
         let dir = dir.join("db");
-        let mut db = SledEngine.create(&dir).unwrap();
+        let mut db = SledEngine.create(&dir, Fanout::Sixteen).unwrap();
         db.apply("a", entries(500, 300)).unwrap();
         db.apply("b", entries(3, 10)).unwrap();
         db.flush().unwrap();
@@ -197,7 +220,7 @@ mod tests {
     fn what_was_flushed_is_there_after_reopening() {
         let temp = tempfile::tempdir().unwrap();
         let dir = written(temp.path());
-        let db = SledEngine.open(&dir).unwrap();
+        let db = SledEngine.open(&dir, Fanout::Sixteen).unwrap();
         assert_eq!(count(&*db, "a").unwrap(), 500);
         assert_eq!(db.get("b", &2_u32.to_be_bytes()).unwrap(), Some(vec![2; 10]));
         assert_eq!(db.get("b", &3_u32.to_be_bytes()).unwrap(), None);
@@ -214,7 +237,7 @@ mod tests {
     #[test]
     fn a_database_that_is_not_there_is_not_made_by_opening() {
         let temp = tempfile::tempdir().unwrap();
-        assert!(SledEngine.open(&temp.path().join("none")).is_err());
+        assert!(SledEngine.open(&temp.path().join("none"), Fanout::Sixteen).is_err());
         assert!(!temp.path().join("none").exists());
     }
 
@@ -231,11 +254,11 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = written(temp.path());
         let config = sled::Config::new().path(&dir);
-        let handle = Handle { db: Some(config.open::<FANOUT>().unwrap()), failed: false.into() };
+        let handle = Handle::new(config.open::<16>().unwrap());
         let outcome = handle.call(|_| Err::<(), _>(std::io::ErrorKind::TimedOut.into()));
         assert!(matches!(outcome, Err(EngineError::Locked(_))), "{outcome:?}");
         drop(handle);
-        let again = SledEngine.open(&dir).map(drop);
+        let again = SledEngine.open(&dir, Fanout::Sixteen).map(drop);
         assert!(matches!(again, Err(EngineError::Io(error)) if error.kind() == WouldBlock));
     }
 
@@ -251,7 +274,7 @@ mod tests {
             }
             fs::write(&path, bytes).unwrap();
         }
-        let outcome = SledEngine.open(&dir).and_then(|db| count(&*db, "a"));
+        let outcome = SledEngine.open(&dir, Fanout::Sixteen).and_then(|db| count(&*db, "a"));
         assert!(outcome.is_err(), "{outcome:?}");
     }
 }

@@ -17,49 +17,6 @@ pub(super) use convert::{decode_change, encode_change};
 #[error("a stored {0} is damaged or from a later version")]
 pub(super) struct BadRecord(pub &'static str);
 
-/// One record of the write-ahead log.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct LogRecord {
-    /// Either commits that were made durable together …
-    #[prost(message, repeated, tag = "1")]
-    pub commits: Vec<CommitRecord>,
-    /// … or everything that was known when the segment began.
-    #[prost(message, optional, tag = "2")]
-    pub checkpoint: Option<CheckpointRecord>,
-}
-
-/// What one call made durable.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct CommitRecord {
-    /// Series that this segment has not named before.
-    #[prost(message, repeated, tag = "1")]
-    pub series: Vec<SeriesRecord>,
-    /// The series of each sample, by id.
-    #[prost(uint32, repeated, tag = "2")]
-    pub ids: Vec<u32>,
-    /// The times of the samples, in milliseconds, each as the distance from the one before.
-    #[prost(sint64, repeated, tag = "3")]
-    pub times: Vec<i64>,
-    /// The values of the samples, as bits: protobuf keeps a NaN's bits only so.
-    #[prost(fixed64, repeated, tag = "4")]
-    pub values: Vec<u64>,
-    #[prost(message, repeated, tag = "5")]
-    pub changes: Vec<ChangeRecord>,
-}
-
-/// A series, and what the head holds of it.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct SeriesRecord {
-    /// Unique within the process that wrote the segment.
-    #[prost(uint32, tag = "1")]
-    pub id: u32,
-    #[prost(message, optional, tag = "2")]
-    pub labels: Option<LabelsRecord>,
-    /// Chunks in order; in checkpoints only.
-    #[prost(bytes = "vec", repeated, tag = "3")]
-    pub chunks: Vec<Vec<u8>>,
-}
-
 /// Names and values by turns, sorted by name.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LabelsRecord {
@@ -67,21 +24,20 @@ pub(super) struct LabelsRecord {
     pub text: Vec<String>,
 }
 
-/// Everything but what lies in partitions.
+/// What a checkpoint is about.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct CheckpointRecord {
-    /// Samples before this instant lie in partitions; nothing is added to them.
+    /// Samples before this instant are not added to any more.
     #[prost(sint64, tag = "1")]
     pub floor: i64,
-    #[prost(message, repeated, tag = "2")]
-    pub series: Vec<SeriesRecord>,
-    #[prost(message, repeated, tag = "3")]
-    pub changes: Vec<ChangeRecord>,
+    /// Samples before this instant lie in partitions.
+    #[prost(sint64, tag = "2")]
+    pub sealed: i64,
     /// The next sequence number of each kind of history.
-    #[prost(uint64, repeated, tag = "4")]
+    #[prost(uint64, repeated, tag = "3")]
     pub next: Vec<u64>,
     /// The first number of each kind of history that is not in a partition.
-    #[prost(uint64, repeated, tag = "5")]
+    #[prost(uint64, repeated, tag = "4")]
     pub unsealed: Vec<u64>,
 }
 
@@ -360,6 +316,13 @@ pub(super) struct ManifestRecord {
     pub entries: u64,
     #[prost(uint32, tag = "10")]
     pub crc: u32,
+    /// How many entries lie together in the database.
+    #[prost(uint32, tag = "11")]
+    pub fanout: u32,
+    /// How finely samples are kept: 0 as they came, 1 in rollups of five minutes, 2 of an hour.
+    /// `samples` counts rollups then, `oldest` and `newest` are times of theirs.
+    #[prost(uint32, tag = "12")]
+    pub tier: u32,
 }
 
 /// Entries of one kind of history: how many, from which number to which, from when to when.

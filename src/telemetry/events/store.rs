@@ -20,6 +20,7 @@ pub struct StoreEvents {
     sealed: IntCounter,
     freed_bytes: IntCounter,
     series: IntGauge,
+    written_bytes: IntCounterVec,
 }
 
 impl StoreEvents {
@@ -57,6 +58,11 @@ impl StoreEvents {
                 "balefire_store_freed_bytes_total",
                 "Bytes of partitions removed by retention.",
             ),
+            written_bytes: telemetry.counter_vec(
+                "balefire_store_written_bytes_total",
+                "Bytes written, by what for: log, checkpoint, seal, compaction, catalog.",
+                &["kind"],
+            ),
             series: telemetry.int_gauge("balefire_store_head_series", "Series in the open window."),
         }
     }
@@ -68,6 +74,11 @@ impl StoreEvents {
             self.samples.with_label_values(&[outcome]).inc_by(count);
         }
         self.commits.observe(took.as_secs_f64());
+    }
+
+    /// Bytes were written: for the `log`, a `checkpoint`, in a `seal` or a `compaction`, for the `catalog`.
+    pub fn written(&self, kind: &str, bytes: u64) {
+        self.written_bytes.with_label_values(&[kind]).inc_by(bytes);
     }
 
     /// The open window holds so many series.

@@ -1,0 +1,425 @@
+//! One series of the open window: encoded blocks, then a short tail of plain samples.
+//!
+//! Each sample of the tail knows the epoch that it came with, so that a snapshot leaves out what is
+//! newer, and so that a commit that fails is taken back. Samples go from the tail into blocks when
+//! every reader sees them; late ones are merged in then.
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{
+    Epoch,
+    refusal::{Admission, Bounds, Refusal},
+};
+use crate::{
+    model::{Labels, Sample},
+    store::block,
+    time::Timestamp,
+};
+
+/// Samples in the tail from which on it goes into blocks.
+const TAIL: usize = 16;
+/// Samples in a block.
+const BLOCK: usize = 64;
+
+/// A series. Whoever holds one may find that the head has let it go.
+#[derive(Debug)]
+pub(in crate::store) struct Series {
+    labels: Labels,
+    id: u32,
+    open: Mutex<Open>,
+}
+
+/// A sample that not every reader sees yet, or not for long.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    sample: Sample,
+    epoch: Epoch,
+}
+
+/// What changes of a series.
+#[derive(Debug)]
+pub(in crate::store) struct Open {
+    /// Blocks in the order of time.
+    blocks: Vec<u8>,
+    /// Where the last block begins.
+    last_block: u32,
+    /// Samples in the blocks.
+    in_blocks: u32,
+    /// The last sample in the blocks.
+    newest_in_blocks: Option<Sample>,
+    /// By time. Late samples, which belong between those of the blocks, come first.
+    tail: Vec<Recent>,
+    /// The segment of the log that has named the series.
+    named_in: u64,
+    live: bool,
+}
+
+/// The blocks of a series, and those of its recent samples that one epoch sees.
+#[derive(Debug, Default)]
+pub(in crate::store) struct View {
+    blocks: Vec<u8>,
+    tail: Vec<Sample>,
+}
+
+impl Series {
+    pub(super) fn new(id: u32, labels: Labels) -> Self {
+        let open = Open {
+            blocks: Vec::new(),
+            last_block: 0,
+            in_blocks: 0,
+            newest_in_blocks: None,
+            tail: Vec::new(),
+            named_in: 0,
+            live: true,
+        };
+        Self { labels, id, open: Mutex::new(open) }
+    }
+
+    /// Names it.
+    pub(in crate::store) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Names it in the log.
+    pub(in crate::store) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(in crate::store) fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock()
+    }
+
+    /// What a reader of `epoch` sees from `start` to `end`; both belong to it.
+    pub(in crate::store) fn view(&self, epoch: Epoch, start: Timestamp, end: Timestamp) -> View {
+        self.lock().view(epoch, start, end)
+    }
+
+    /// The newest sample that a reader of `epoch` sees.
+    pub(in crate::store) fn newest(&self, epoch: Epoch) -> Option<Sample> {
+        let open = self.lock();
+        let in_tail = open.tail.iter().rev().find(|recent| recent.epoch <= epoch);
+        let in_tail = in_tail.map(|recent| recent.sample);
+        let later = |a: Sample, b: Sample| if a.timestamp > b.timestamp { a } else { b };
+        match (in_tail, open.newest_in_blocks) {
+            (Some(a), Some(b)) => Some(later(a, b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+impl Open {
+    /// The head does not know the series any more.
+    pub(super) fn retire(&mut self) {
+        self.live = false;
+    }
+
+    /// Whether the segment of the log has named the series; it counts as named from now on.
+    pub(in crate::store) fn name_in(&mut self, segment: u64) -> bool {
+        std::mem::replace(&mut self.named_in, segment) == segment
+    }
+
+    /// The segment failed to name it.
+    pub(in crate::store) fn unname(&mut self) {
+        self.named_in = 0;
+    }
+
+    /// How many samples there are, whoever sees them.
+    pub(super) fn len(&self) -> usize {
+        self.in_blocks as usize + self.tail.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_blocks == 0 && self.tail.is_empty()
+    }
+
+    /// Takes a sample in with `epoch`, if it may come in; `None` where the head does not know the
+    /// series any more, so that nobody would find the sample.
+    pub(in crate::store) fn append_live(
+        &mut self,
+        sample: Sample,
+        epoch: Epoch,
+        bounds: &Bounds,
+    ) -> Option<Admission> {
+        self.live.then(|| self.append(sample, epoch, bounds))
+    }
+
+    /// Takes a sample in with `epoch`, if it may come in.
+    pub(super) fn append(&mut self, sample: Sample, epoch: Epoch, bounds: &Bounds) -> Admission {
+        let time = sample.timestamp;
+        if let Some(refusal) = bounds.refuses(time) {
+            return Admission::Refused(refusal);
+        }
+        let recent = Recent { sample, epoch };
+        let Some(newest) = self.newest_time().filter(|newest| *newest >= time) else {
+            self.tail.push(recent);
+            return Admission::Accepted;
+        };
+        match self.value_at(time) {
+            Some(value) if value.to_bits() == sample.value.to_bits() => Admission::Duplicate,
+            Some(_) => Admission::Refused(Refusal::Conflict(time)),
+            None if time < newest.minus(bounds.window) => {
+                Admission::Refused(Refusal::Late(time, bounds.window))
+            }
+            None => {
+                let at = self.tail.partition_point(|recent| recent.sample.timestamp < time);
+                self.tail.insert(at, recent);
+                Admission::Accepted
+            }
+        }
+    }
+
+    /// The time of the first sample that is not before `from`.
+    pub(super) fn first_from(&self, from: Timestamp) -> Option<Timestamp> {
+        let mut in_tail = self.tail.iter().map(|recent| recent.sample.timestamp);
+        let in_tail = in_tail.find(|time| *time >= from);
+        let mut at = 0;
+        for header in headers(&self.blocks) {
+            if header.first >= from {
+                return in_tail.into_iter().chain([header.first]).min();
+            }
+            if header.last >= from {
+                let mut samples = Vec::new();
+                decode_one(&self.blocks[at..], &mut samples);
+                let mut times = samples.iter().map(|sample| sample.timestamp);
+                let in_block = times.find(|time| *time >= from);
+                return in_tail.into_iter().chain(in_block).min();
+            }
+            at += header.len;
+        }
+        in_tail
+    }
+
+    pub(super) fn newest_time(&self) -> Option<Timestamp> {
+        let in_tail = self.tail.last().map(|recent| recent.sample.timestamp);
+        let in_blocks = self.newest_in_blocks.map(|sample| sample.timestamp);
+        in_tail.max(in_blocks)
+    }
+
+    fn value_at(&self, time: Timestamp) -> Option<f64> {
+        let in_tail = self.tail.binary_search_by_key(&time, |recent| recent.sample.timestamp);
+        if let Ok(at) = in_tail {
+            return Some(self.tail[at].sample.value);
+        }
+        if self.newest_in_blocks.is_none_or(|newest| newest.timestamp < time) {
+            return None;
+        }
+        let mut found = Vec::new();
+        read_blocks(&self.blocks, time, time, &mut found);
+        found.first().map(|sample| sample.value)
+    }
+
+    /// Takes back what came with `epoch`, none of which is in blocks.
+    pub(in crate::store) fn take_back(&mut self, epoch: Epoch) -> usize {
+        let before = self.tail.len();
+        self.tail.retain(|recent| recent.epoch != epoch);
+        before - self.tail.len()
+    }
+
+    /// Moves what every reader sees into blocks, where the tail has grown long.
+    pub(in crate::store) fn settle(&mut self, seen_by_all: Epoch) {
+        let seen = |tail: &[Recent]| tail.iter().filter(|r| r.epoch <= seen_by_all).count();
+        if self.tail.len() >= TAIL && seen(&self.tail) >= TAIL / 2 {
+            self.put_in_blocks(seen_by_all);
+        }
+    }
+
+    fn put_in_blocks(&mut self, seen_by_all: Epoch) {
+        let mut settled = Vec::with_capacity(BLOCK + TAIL);
+        let newest = self.newest_in_blocks.map(|newest| newest.timestamp);
+        let late = self.tail.first().is_some_and(|first| Some(first.sample.timestamp) < newest);
+        if late {
+            decode_all(&self.blocks, &mut settled);
+            self.blocks.clear();
+            self.last_block = 0;
+        } else if !self.blocks.is_empty() {
+            self.reopen_last_block(&mut settled);
+        }
+        self.tail.retain(|recent| {
+            let seen = recent.epoch <= seen_by_all;
+            if seen {
+                settled.push(recent.sample);
+            }
+            !seen
+        });
+        if late {
+            settled.sort_by_key(|sample| sample.timestamp);
+        }
+        self.append_blocks(&settled);
+    }
+
+    /// Takes the last block apart where there is room in it.
+    fn reopen_last_block(&mut self, settled: &mut Vec<Sample>) {
+        let at = self.last_block as usize;
+        let count = block::peek(&self.blocks[at..]).map_or(BLOCK, |header| header.count);
+        if count + TAIL <= BLOCK {
+            decode_all(&self.blocks[at..], settled);
+            self.blocks.truncate(at);
+        }
+    }
+
+    /// Appends samples, which come after those of the blocks, as blocks.
+    fn append_blocks(&mut self, samples: &[Sample]) {
+        let mut encoded = Vec::with_capacity(samples.len() * 3);
+        for run in samples.chunks(BLOCK) {
+            self.last_block = as_u32(self.blocks.len() + encoded.len());
+            block::encode(run, &mut encoded);
+        }
+        // Exact, with a little to grow into: a hundred thousand series are as many of these.
+        if self.blocks.capacity() - self.blocks.len() < encoded.len() {
+            self.blocks.reserve_exact(encoded.len() + self.blocks.len() / 8);
+        }
+        self.blocks.extend(&encoded);
+        self.newest_in_blocks = samples.last().copied().or(self.newest_in_blocks);
+        self.in_blocks = headers(&self.blocks).map(|header| as_u32(header.count)).sum();
+    }
+
+    fn view(&self, epoch: Epoch, start: Timestamp, end: Timestamp) -> View {
+        let (mut from, mut to) = (None, 0);
+        let mut at = 0;
+        for header in headers(&self.blocks) {
+            if header.last >= start && header.first <= end {
+                from.get_or_insert(at);
+                to = at + header.len;
+            }
+            at += header.len;
+        }
+        let blocks = from.map_or_else(Vec::new, |from| self.blocks[from..to].to_vec());
+        let inside = |sample: &Sample| sample.timestamp >= start && sample.timestamp <= end;
+        let seen = self.tail.iter().filter(|recent| recent.epoch <= epoch);
+        let tail = seen.map(|recent| recent.sample).filter(inside).collect();
+        View { blocks, tail }
+    }
+
+    /// Forgets the samples before `floor`; tells how many those were.
+    pub(super) fn cut(&mut self, floor: Timestamp) -> usize {
+        let before = self.len();
+        self.tail.retain(|recent| recent.sample.timestamp >= floor);
+        let mut gone = 0;
+        let mut straddling = false;
+        for header in headers(&self.blocks) {
+            if header.last >= floor {
+                straddling = header.first < floor;
+                break;
+            }
+            gone += header.len;
+        }
+        if gone > 0 || straddling {
+            let kept = self.blocks.split_off(gone);
+            let mut samples = Vec::new();
+            if straddling {
+                decode_all(&kept, &mut samples);
+                samples.retain(|sample| sample.timestamp >= floor);
+                self.blocks = Vec::new();
+                self.append_blocks(&samples);
+            } else {
+                self.last_block = self.last_block.saturating_sub(as_u32(gone));
+                self.blocks = kept;
+                self.in_blocks = headers(&self.blocks).map(|h| as_u32(h.count)).sum();
+            }
+            self.newest_in_blocks =
+                self.newest_in_blocks.filter(|newest| newest.timestamp >= floor);
+        }
+        before - self.len()
+    }
+
+    /// Takes blocks of a checkpoint, which are whole and in order.
+    pub(super) fn restore(&mut self, blocks: Vec<u8>) -> Result<(), BadBlocks> {
+        let (mut at, mut last, mut count) = (0, 0, 0);
+        let mut newest = None;
+        while at < blocks.len() {
+            let header = block::peek(&blocks[at..]).map_err(|_| BadBlocks)?;
+            let ordered = newest.is_none_or(|newest| newest < header.first);
+            if header.len == 0 || at + header.len > blocks.len() || !ordered {
+                return Err(BadBlocks);
+            }
+            newest = Some(header.last);
+            last = at;
+            count += header.count;
+            at += header.len;
+        }
+        let mut samples = Vec::new();
+        block::decode(&mut &blocks[last..], &mut samples).map_err(|_| BadBlocks)?;
+        self.newest_in_blocks = samples.last().copied();
+        (self.last_block, self.in_blocks) = (as_u32(last), as_u32(count));
+        self.blocks = blocks;
+        Ok(())
+    }
+}
+
+/// Bytes that are no blocks of a series.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::store) struct BadBlocks;
+
+impl View {
+    /// Appends the samples in the range, in order; both ends belong to it.
+    pub(in crate::store) fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
+        let begin = out.len();
+        read_blocks(&self.blocks, start, end, out);
+        let newest = out[begin..].last().map(|sample| sample.timestamp);
+        let late = self.tail.first().is_some_and(|first| Some(first.timestamp) < newest);
+        out.extend(self.tail.iter().filter(|s| s.timestamp >= start && s.timestamp <= end));
+        if late {
+            out[begin..].sort_by_key(|sample| sample.timestamp);
+        }
+    }
+
+    /// Everything from `start` on as blocks.
+    pub(in crate::store) fn into_blocks(mut self, start: Timestamp) -> Vec<u8> {
+        let newest = headers(&self.blocks).last().map(|header| header.last);
+        let late = self.tail.first().is_some_and(|first| Some(first.timestamp) < newest);
+        if late || headers(&self.blocks).next().is_some_and(|header| header.first < start) {
+            let mut all = Vec::new();
+            self.read(start, Timestamp::from_millis(i64::MAX), &mut all);
+            self.blocks.clear();
+            self.tail = all;
+        }
+        for run in self.tail.chunks(BLOCK) {
+            block::encode(run, &mut self.blocks);
+        }
+        self.blocks
+    }
+}
+
+/// The headers of blocks that were encoded here, or checked when they were restored.
+fn headers(mut blocks: &[u8]) -> impl Iterator<Item = block::Header> {
+    std::iter::from_fn(move || {
+        let header = block::peek(blocks).ok()?;
+        blocks = blocks.get(header.len..)?;
+        Some(header)
+    })
+}
+
+fn read_blocks(blocks: &[u8], start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
+    let begin = out.len();
+    let mut at = 0;
+    for header in headers(blocks) {
+        if header.last >= start && header.first <= end {
+            decode_one(&blocks[at..], out);
+        }
+        at += header.len;
+    }
+    let outside = |sample: &Sample| sample.timestamp < start || sample.timestamp > end;
+    let (first, last) = (out.get(begin), out.last());
+    if first.is_some_and(outside) || last.is_some_and(outside) {
+        let mut inside = out.split_off(begin);
+        inside.retain(|sample| !outside(sample));
+        out.append(&mut inside);
+    }
+}
+
+fn decode_all(mut blocks: &[u8], out: &mut Vec<Sample>) {
+    while !blocks.is_empty() {
+        let before = blocks.len();
+        decode_one(blocks, out);
+        blocks = &blocks[block::peek(blocks).map_or(before, |header| header.len)..];
+    }
+}
+
+/// Decodes the first of some blocks.
+fn decode_one(mut blocks: &[u8], out: &mut Vec<Sample>) {
+    block::decode(&mut blocks, out).expect("blocks of the head were encoded or checked by it");
+}
+
+fn as_u32(number: usize) -> u32 {
+    u32::try_from(number).expect("the blocks of one series are far below 4 GiB")
+}

@@ -1,0 +1,157 @@
+//! The databases that are open: few, shared, and none twice.
+//!
+//! An open one costs megabytes and eighty descriptors. Each reader has a handle of its own, so that
+//! readers of one partition do not wait for each other.
+
+use std::{
+    io, mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use super::super::{
+    engine::{Database, Engine, EngineError, Fanout},
+    keys,
+    record::{self, ManifestRecord},
+};
+
+/// Databases kept open for the next reader where nothing else is said.
+const OPEN_MAX: usize = 4;
+/// Handles of one database kept for the next reader.
+const IDLE_MAX: usize = 4;
+
+/// A database, opened by its first reader, and handles that nobody uses at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    idle: Mutex<Vec<Box<dyn Database>>>,
+    root: Mutex<Option<Box<dyn Database>>>,
+}
+
+impl Opened {
+    /// A handle for one reader; opens the database where it is not open.
+    fn lend(
+        self: Arc<Self>,
+        open: impl FnOnce() -> Result<Box<dyn Database>, EngineError>,
+    ) -> Result<Lent, EngineError> {
+        let idle = self.idle.lock().pop();
+        if let Some(db) = idle {
+            return Ok(Lent { opened: self, db: Some(db) });
+        }
+        let mut root = self.root.lock();
+        let db = match &*root {
+            Some(root) => root.reader(),
+            None => root.insert(open()?).reader(),
+        };
+        drop(root);
+        Ok(Lent { opened: self, db: Some(db) })
+    }
+}
+
+/// A handle of an open database, for one reader.
+#[derive(Debug)]
+pub(super) struct Lent {
+    opened: Arc<Opened>,
+    /// `None` while it is being given back.
+    db: Option<Box<dyn Database>>,
+}
+
+impl Lent {
+    pub(super) fn db(&self) -> &dyn Database {
+        &**self.db.as_ref().expect("the handle is there until it is given back")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut idle = self.opened.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.extend(self.db.take());
+        }
+    }
+}
+
+/// The engine, and the databases that are open, the latest used last.
+#[derive(Debug)]
+pub(in crate::store) struct Handles {
+    engine: Box<dyn Engine>,
+    open_max: usize,
+    open: Mutex<Vec<(PathBuf, Arc<Opened>)>>,
+}
+
+impl Handles {
+    pub(in crate::store) fn new(engine: Box<dyn Engine>) -> Self {
+        Self::with_open_max(engine, OPEN_MAX)
+    }
+
+    /// Keeps up to `open_max` databases open for the next reader.
+    pub(in crate::store) fn with_open_max(engine: Box<dyn Engine>, open_max: usize) -> Self {
+        Self { engine, open_max: open_max.max(1), open: Mutex::default() }
+    }
+
+    pub(in crate::store) fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// A handle of the database in `dir`, where it is the one that the manifest describes.
+    pub(super) fn open(&self, dir: &Path, manifest: &ManifestRecord) -> Result<Lent, EngineError> {
+        // Opening takes long: those who want another database do not wait for it.
+        let opened = self.slot(dir);
+        opened.lend(|| open(&*self.engine, dir, manifest))
+    }
+
+    fn slot(&self, dir: &Path) -> Arc<Opened> {
+        let mut open = self.open.lock();
+        let entry = match open.iter().position(|(path, _)| path == dir) {
+            Some(at) => open.remove(at),
+            None => {
+                close_idle(&mut open, self.open_max - 1);
+                (dir.to_owned(), Arc::default())
+            }
+        };
+        let opened = Arc::clone(&entry.1);
+        open.push(entry);
+        opened
+    }
+
+    /// Closes what nobody reads at the moment.
+    pub(in crate::store) fn close_idle(&self) {
+        close_idle(&mut self.open.lock(), 0);
+    }
+
+    pub(super) fn forget(&self, dir: &Path) {
+        let mut open = self.open.lock();
+        let forgotten: Vec<_> = open.extract_if(.., |(path, _)| path == dir).collect();
+        drop(open);
+        mem::drop(forgotten);
+    }
+}
+
+/// Closes databases, oldest first, until `keep` are left or the others are being read: a database
+/// must not be opened a second time while it is open.
+fn close_idle(open: &mut Vec<(PathBuf, Arc<Opened>)>, keep: usize) {
+    while open.len() > keep {
+        let Some(at) = open.iter().position(|(_, opened)| Arc::strong_count(opened) == 1) else {
+            return;
+        };
+        open.remove(at);
+    }
+}
+
+/// Opens the database of a partition.
+pub(super) fn open(
+    engine: &dyn Engine,
+    dir: &Path,
+    manifest: &ManifestRecord,
+) -> Result<Box<dyn Database>, EngineError> {
+    let invalid = |text: &str| EngineError::from(io::Error::new(io::ErrorKind::InvalidData, text));
+    let fanout = Fanout::of(manifest.fanout)
+        .ok_or_else(|| invalid("the manifest has a fan-out that does not exist"))?;
+    let db = engine.open(&dir.join(keys::DATABASE), fanout)?;
+    let about = record::seal(&manifest.crc.to_le_bytes());
+    if db.get(keys::TREE_ABOUT, keys::ABOUT_CRC)? != Some(about) {
+        return Err(invalid("the database is not the one that the manifest describes"));
+    }
+    Ok(db)
+}

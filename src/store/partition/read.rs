@@ -1,0 +1,238 @@
+//! Queries on one partition: matchers and a range to series, samples, label names and values.
+
+use std::collections::BTreeSet;
+
+use super::{
+    super::{
+        StoreError, chunk, keys,
+        record::{self, BadRecord},
+        rollup::Tier,
+    },
+    Losses, Partition, TakeSamples,
+    matching::Reader,
+    rollups, writer,
+};
+use crate::{
+    model::{Labels, Matcher, Sample, is_stale},
+    promql::RollupColumn,
+    time::Timestamp,
+};
+
+/// Series whose labels are held at once.
+const SERIES_AT_ONCE: usize = 4096;
+/// Series that do not match are walked over where they are so few: that costs less than to look anew.
+const GAP_MAX: u32 = 4;
+
+/// What a reader does with a label name or value.
+type TakeText<'a> = &'a mut dyn FnMut(&str) -> Result<(), StoreError>;
+
+impl Partition {
+    /// The matching series with their samples in the range (both ends belong to it), in the order of
+    /// (metric name, labels). Of rollups, `column` is taken; a sample as it came is a rollup of itself.
+    ///
+    /// Returns the chunks that turned out to be damaged and that nobody was told of yet; what can be
+    /// read is served. An error of `take` ends it.
+    pub(in crate::store) fn select(
+        &self,
+        matchers: &[Matcher],
+        range: (Timestamp, Timestamp),
+        column: RollupColumn,
+        take: TakeSamples<'_>,
+    ) -> Result<Losses, StoreError> {
+        let reader = Reader::of(self)?;
+        let ranks: Vec<u32> = reader.candidates(matchers)?.into_iter().collect();
+        let mut losses = Losses::new();
+        for ranks in ranks.chunks(SERIES_AT_ONCE) {
+            let series = reader.labels(ranks, matchers)?;
+            for run in series.chunk_by(|a, b| b.0 - a.0 <= GAP_MAX) {
+                let (from, to) = (run[0].0, run[run.len() - 1].0);
+                let wanted = Wanted { partition: self, series: run, range, column };
+                let mut run = Run::new(wanted, take, &mut losses);
+                let to = to.checked_add(1).map(keys::rank);
+                let stretch = (&keys::rank(from)[..], to.as_ref().map(|to| &to[..]));
+                self.walk(&reader.lent, writer::tree_of(self.tier), stretch, &mut |key, value| {
+                    run.entry(key, value)
+                })?;
+                run.finish()?;
+            }
+        }
+        Ok(losses)
+    }
+
+    /// The matching series that have samples in the range.
+    pub(in crate::store) fn series(
+        &self,
+        matchers: &[Matcher],
+        (start, end): (Timestamp, Timestamp),
+        take: &mut dyn FnMut(&Labels) -> Result<(), StoreError>,
+    ) -> Result<Losses, StoreError> {
+        if !self.lies_in(start, end) {
+            let column = RollupColumn::Last;
+            return self.select(matchers, (start, end), column, &mut |labels, _| take(labels));
+        }
+        self.for_each_series(matchers, take)?;
+        Ok(Losses::new())
+    }
+
+    fn for_each_series(
+        &self,
+        matchers: &[Matcher],
+        take: &mut dyn FnMut(&Labels) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let reader = Reader::of(self)?;
+        let ranks: Vec<u32> = reader.candidates(matchers)?.into_iter().collect();
+        for ranks in ranks.chunks(SERIES_AT_ONCE) {
+            let series = reader.labels(ranks, matchers)?;
+            series.iter().try_for_each(|(_, labels)| take(labels))?;
+        }
+        Ok(())
+    }
+
+    /// The names of the labels that matching series have, sorted.
+    pub(in crate::store) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        take: TakeText<'_>,
+    ) -> Result<(), StoreError> {
+        if matchers.is_empty() {
+            let names = Reader::of(self)?.names()?;
+            return names.iter().try_for_each(|(name, _)| take(name));
+        }
+        let mut names = BTreeSet::new();
+        self.for_each_series(matchers, &mut |labels| {
+            for (name, _) in labels.iter() {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+            Ok(())
+        })?;
+        names.iter().try_for_each(|name| take(name))
+    }
+
+    /// The values that a label has in matching series, sorted.
+    pub(in crate::store) fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        take: TakeText<'_>,
+    ) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        if matchers.is_empty() {
+            Reader::of(self)?.for_each_value(name, &mut |value, _| {
+                outcome = std::mem::replace(&mut outcome, Ok(())).and_then(|()| take(value));
+                Ok(())
+            })?;
+            return outcome;
+        }
+        let mut values = BTreeSet::new();
+        self.for_each_series(matchers, &mut |labels| {
+            values.extend(labels.get(name).map(str::to_owned));
+            Ok(())
+        })?;
+        values.iter().try_for_each(|value| take(value))
+    }
+}
+
+/// Makes of samples, as they came, what stands under a column of rollups.
+pub(in crate::store) fn as_column(samples: &mut Vec<Sample>, column: RollupColumn) {
+    if column != RollupColumn::Last {
+        samples.retain(|sample| !is_stale(sample.value));
+    }
+    if column == RollupColumn::Count {
+        samples.iter_mut().for_each(|sample| sample.value = 1.0);
+    }
+}
+
+/// What a walk over chunks is for.
+struct Wanted<'a> {
+    partition: &'a Partition,
+    /// Series by rank, in order.
+    series: &'a [(u32, Labels)],
+    range: (Timestamp, Timestamp),
+    column: RollupColumn,
+}
+
+/// A walk over the chunks of series that lie close to each other.
+struct Run<'a, 'b> {
+    wanted: Wanted<'a>,
+    take: &'b mut dyn FnMut(&Labels, Vec<Sample>) -> Result<(), StoreError>,
+    losses: &'b mut Losses,
+    /// What `take` said, where it wants no more.
+    outcome: Result<(), StoreError>,
+    /// Whether a chunk of the first series in `wanted` was seen.
+    seen: bool,
+    /// Its last time, where that is known.
+    last: Option<Timestamp>,
+    samples: Vec<Sample>,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(wanted: Wanted<'a>, take: TakeSamples<'b>, losses: &'b mut Losses) -> Self {
+        let (seen, last, samples) = (false, None, Vec::new());
+        Self { wanted, take, losses, outcome: Ok(()), seen, last, samples }
+    }
+
+    /// A chunk; tells whether to go on.
+    fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<bool, BadRecord> {
+        let (rank, last) = keys::rank_of(key).ok_or(BadRecord("key"))?;
+        while self.wanted.series.first().is_some_and(|(wanted, _)| *wanted < rank) {
+            self.end_series()?;
+        }
+        if self.outcome.is_err() {
+            return Ok(false);
+        }
+        let Some((wanted, labels)) = self.wanted.series.first() else { return Ok(false) };
+        if *wanted != rank {
+            return Ok(true);
+        }
+        let (start, end) = self.wanted.range;
+        let begins_after = self.last.is_some_and(|before| before >= end);
+        let ends_before = last.is_some_and(|last| last < start);
+        (self.seen, self.last) = (true, last);
+        if begins_after || ends_before {
+            return Ok(true);
+        }
+        match self.decode(value) {
+            Ok(samples) if self.samples.is_empty() => self.samples = samples,
+            Ok(mut samples) => self.samples.append(&mut samples),
+            Err(_) => self.losses.extend(self.wanted.partition.bad_chunk(key, labels)),
+        }
+        Ok(true)
+    }
+
+    fn decode(&self, value: &[u8]) -> Result<Vec<Sample>, BadRecord> {
+        let (bytes, column) = (record::unseal(value)?, self.wanted.column);
+        if self.wanted.partition.tier != Tier::Raw {
+            return rollups::decode_column(bytes, column).map_err(|_| BadRecord("chunk"));
+        }
+        let mut samples = chunk::decode(bytes).map_err(|_| BadRecord("chunk"))?;
+        as_column(&mut samples, column);
+        Ok(samples)
+    }
+
+    /// Hands out the first series.
+    fn end_series(&mut self) -> Result<(), BadRecord> {
+        let Some(((_, labels), rest)) = self.wanted.series.split_first() else { return Ok(()) };
+        if !self.seen && self.outcome.is_ok() {
+            return Err(BadRecord("list of chunks"));
+        }
+        let (start, end) = self.wanted.range;
+        let mut samples = std::mem::take(&mut self.samples);
+        samples.truncate(samples.partition_point(|sample| sample.timestamp <= end));
+        samples.drain(..samples.partition_point(|sample| sample.timestamp < start));
+        if !samples.is_empty() && self.outcome.is_ok() {
+            self.outcome = (self.take)(labels, samples);
+        }
+        (self.wanted.series, self.seen, self.last) = (rest, false, None);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), StoreError> {
+        while !self.wanted.series.is_empty() {
+            let ended = self.end_series();
+            ended.map_err(|bad| self.wanted.partition.damage(&bad.to_string()))?;
+        }
+        self.outcome
+    }
+}
