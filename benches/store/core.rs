@@ -3,8 +3,8 @@
 use std::{fs, hint::black_box, path::Path, sync::Arc};
 
 use balefire::{
-    model::{Batch, Labels, SeriesSample},
-    store::{Options, Recovery, Store},
+    model::{Batch, Labels, Sample, SeriesSample},
+    store::{AppendSummary, Options, Recovery, SeriesHandle, Store},
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
@@ -55,11 +55,32 @@ impl Core {
         if counts.is_empty() { Value::Null } else { Value::Object(counts) }
     }
 
-    pub(crate) fn sink(&self, labels: &Arc<[Labels]>) -> Result<Box<dyn Sink>, String> {
-        let runtime = Builder::new_current_thread().build().map_err(|error| error.to_string())?;
-        let labels = Arc::clone(labels);
-        Ok(Box::new(CoreSink { store: self.store.clone(), labels, runtime }))
+    /// Removes what is older than its retention.
+    pub(crate) fn clean_up(&self) -> Result<(), String> {
+        self.store.clean_up().map(drop).map_err(|error| error.to_string())
     }
+
+    /// A writer of its own, by labels or by handles.
+    pub(crate) fn sink(&self, labels: &Arc<[Labels]>, way: Way) -> Result<Box<dyn Sink>, String> {
+        let runtime = Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+        let store = self.store.clone();
+        Ok(match way {
+            Way::Labels => Box::new(LabelsSink { store, labels: Arc::clone(labels), runtime }),
+            Way::Handles => {
+                let handles = labels.iter().cloned().map(SeriesHandle::new).collect();
+                Box::new(HandlesSink { store, handles, runtime })
+            }
+        })
+    }
+}
+
+/// How samples name their series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// By all labels, each time, as `Write` and collectors do.
+    Labels,
+    /// By what was found before, as `WriteStream` does.
+    Handles,
 }
 
 /// Bytes on disk by the folders of the store, blocks and not lengths.
@@ -76,21 +97,61 @@ pub(crate) fn sealed_bytes(dir: &Path) -> u64 {
     ["tiers/raw", "partitions"].iter().map(|folder| disk_bytes(&dir.join(folder))).sum()
 }
 
-struct CoreSink {
+/// Bytes on disk of rollups, where there are any.
+pub(crate) fn rollup_bytes(dir: &Path) -> u64 {
+    ["tiers/5m", "tiers/1h"].iter().map(|folder| disk_bytes(&dir.join(folder))).sum()
+}
+
+struct LabelsSink {
     store: Store,
     labels: Arc<[Labels]>,
     runtime: Runtime,
 }
 
-impl Sink for CoreSink {
+impl Sink for LabelsSink {
     fn send(&mut self, at: Timestamp, points: &[Point]) -> Result<(), String> {
         let batch = batch(&self.labels, at, points);
         let stored = self.runtime.block_on(self.store.append(batch));
-        let stored = stored.map_err(|error| error.to_string())?;
-        match stored.rejections.first() {
-            None => Ok(()),
-            Some(first) => Err(format!("{} refused: {}", stored.rejected, first.reason)),
+        taken(&stored.map_err(|error| error.to_string())?)
+    }
+}
+
+struct HandlesSink {
+    store: Store,
+    handles: Vec<SeriesHandle>,
+    runtime: Runtime,
+}
+
+impl Sink for HandlesSink {
+    fn send(&mut self, at: Timestamp, points: &[Point]) -> Result<(), String> {
+        let sample = |point: &Point| {
+            let handle = self.handles[point.series as usize].clone();
+            (handle, Sample { timestamp: at, value: point.value })
+        };
+        let samples = points.iter().map(sample).collect();
+        let stored = self.runtime.block_on(self.store.append_to(samples));
+        taken(&stored.map_err(|error| error.to_string())?)?;
+        self.find(points);
+        Ok(())
+    }
+}
+
+impl HandlesSink {
+    /// Looks for the series that were new, now that they are there.
+    fn find(&mut self, points: &[Point]) {
+        for point in points {
+            let handle = &mut self.handles[point.series as usize];
+            if !handle.is_found() {
+                self.store.find(&mut [handle]);
+            }
         }
+    }
+}
+
+fn taken(stored: &AppendSummary) -> Result<(), String> {
+    match stored.rejections.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} refused: {}", stored.rejected, first.reason)),
     }
 }
 

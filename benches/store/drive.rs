@@ -15,9 +15,11 @@ use crate::{
     workload::{Data, Point, Values, Workload},
 };
 
-/// Writers go through so many steps apart from each other, at most: the clock of the store stands
-/// still meanwhile, and it takes nothing from far ahead.
+/// Writers go through so many steps apart from each other, at most …
 const STRIDE: u32 = 8;
+/// … and through no more seconds: the clock of the store stands still meanwhile, and it takes nothing
+/// from more than ten minutes ahead.
+const STRIDE_SECONDS: u32 = 480;
 
 /// Where requests go.
 pub(crate) trait Sink: Send {
@@ -85,7 +87,11 @@ impl Fleet {
         self.data.start += i64::from(steps) * i64::from(self.data.interval) * 1000;
     }
 
-    /// Writes so many steps; every [`STRIDE`] of them, all writers wait while `between` is told the
+    fn stride(&self) -> u32 {
+        (STRIDE_SECONDS / self.data.interval.max(1)).clamp(1, STRIDE)
+    }
+
+    /// Writes so many steps; every few of them, all writers wait while `between` is told the
     /// time they are at. It may end the stretch by `false`.
     pub(crate) fn run(
         &mut self,
@@ -93,22 +99,24 @@ impl Fleet {
         mut between: impl FnMut(Timestamp) -> bool + Send,
     ) -> Result<Outcome, String> {
         let (first, end, data) = (self.step, self.step + steps, self.data.clone());
+        let stride = self.stride();
         let barrier = Barrier::new(self.writers.len() + 1);
         let stop = AtomicBool::new(false);
         let began = now();
         let mut reached = first;
         let results: Vec<Result<(), String>> = thread::scope(|scope| {
-            let run =
-                |writer| scope.spawn(|| write(writer, (first, end), &data, (&barrier, &stop)));
+            let run = |writer| {
+                scope.spawn(|| write(writer, (first, end, stride), &data, (&barrier, &stop)))
+            };
             let running: Vec<_> = self.writers.iter_mut().map(run).collect();
-            for step in (first..end).step_by(STRIDE as usize) {
+            for step in (first..end).step_by(stride as usize) {
                 let goes_on = between(data.time(step)) && !stop.load(Ordering::SeqCst);
                 stop.store(!goes_on, Ordering::SeqCst);
                 barrier.wait();
                 if !goes_on {
                     break;
                 }
-                reached = end.min(step + STRIDE);
+                reached = end.min(step + stride);
                 barrier.wait();
             }
             running.into_iter().map(|writer| writer.join().expect("a writer")).collect()
@@ -130,18 +138,18 @@ impl Fleet {
 /// A failing writer goes on to meet the others at the barrier, and sends nothing more.
 fn write(
     writer: &mut Writer,
-    (first, end): (u32, u32),
+    (first, end, stride): (u32, u32, u32),
     data: &Data,
     (barrier, stop): (&Barrier, &AtomicBool),
 ) -> Result<(), String> {
     let mut result = Ok(());
-    for step in (first..end).step_by(STRIDE as usize) {
+    for step in (first..end).step_by(stride as usize) {
         barrier.wait();
         if stop.load(Ordering::SeqCst) {
             break;
         }
         result = result.and_then(|()| {
-            (step..end.min(step + STRIDE)).try_for_each(|step| write_step(writer, step, data))
+            (step..end.min(step + stride)).try_for_each(|step| write_step(writer, step, data))
         });
         if result.is_err() {
             stop.store(true, Ordering::SeqCst);

@@ -66,8 +66,16 @@ enum Part {
     },
     /// Creates very many series.
     Many(Place),
-    /// A two-year query of the coarsest tier.
+    /// Fills years, most of which end as rollups.
     Years(Place),
+    /// Queries what `years` left, before it has read anything.
+    Cold {
+        #[command(flatten)]
+        place: Place,
+        /// The time after the last sample, in milliseconds.
+        #[arg(long)]
+        end: i64,
+    },
     /// Sends the data to a remote-write receiver.
     Push {
         #[arg(long)]
@@ -111,6 +119,7 @@ fn run(part: Part) -> Result<Report, String> {
         Part::Open { dir, at, cold } => parts::open(&dir, at, cold),
         Part::Many(place) => parts::many(&place),
         Part::Years(place) => parts::years(&place),
+        Part::Cold { place, end } => parts::cold(&place, end),
         Part::Push { url, data } => push(&url, &data),
         Part::Stream { socket, data } => {
             let workload = Workload::new(&data)?;

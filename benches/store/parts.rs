@@ -1,8 +1,7 @@
 //! The measurements of the store itself, each in a process of its own.
 
 use std::{
-    fs, path::Path, sync::Arc, sync::atomic::AtomicBool, sync::atomic::Ordering, thread,
-    time::Duration,
+    path::Path, sync::Arc, sync::atomic::AtomicBool, sync::atomic::Ordering, thread, time::Duration,
 };
 
 use balefire::{
@@ -10,10 +9,9 @@ use balefire::{
     time::Timestamp,
 };
 use clap::Args;
-use serde_json::json;
 
 use crate::{
-    core::{Core, DrySink, sealed_bytes, sizes},
+    core::{Core, DrySink, Way, rollup_bytes, sealed_bytes, sizes},
     drive::{Fleet, Sink},
     measure::{Report, cpu_seconds, forget_pages, forget_peak, timed, write_bytes},
     reads,
@@ -32,6 +30,9 @@ pub(crate) struct Place {
     /// The folder of the store.
     #[arg(long)]
     pub(crate) dir: std::path::PathBuf,
+    /// How samples name their series.
+    #[arg(long, default_value = "handles")]
+    pub(crate) by: Way,
     #[command(flatten)]
     pub(crate) data: Data,
 }
@@ -40,7 +41,7 @@ fn begin(place: &Place) -> Result<(Core, Fleet), String> {
     let core = Core::open(&place.dir, place.data.time(0))?;
     let workload = Workload::new(&place.data)?;
     let labels = Arc::clone(&workload.labels);
-    let fleet = Fleet::new(&place.data, workload, || core.sink(&labels))?;
+    let fleet = Fleet::new(&place.data, workload, || core.sink(&labels, place.by))?;
     Ok((core, fleet))
 }
 
@@ -114,7 +115,8 @@ fn seal_while_writing(core: &Core, fleet: &mut Fleet, report: &mut Report) -> Re
 /// W2, or a corpus: sealed as it comes, then all of it, then compacted; sizes of each, and the reads.
 pub(crate) fn day(place: &Place) -> Result<Report, String> {
     let mut report = Report::default();
-    let (core, mut fleet, end) = fill_to(place, &mut report)?;
+    let (core, mut fleet, end) =
+        fill_to(place, &mut report, Care { every: UPKEEP, compact: false })?;
     core.clock.set(end.plus(SEALED_AFTER));
     core.upkeep()?;
     let samples = core.store.stats().samples;
@@ -125,6 +127,7 @@ pub(crate) fn day(place: &Place) -> Result<Report, String> {
     if let Some(compacted) = core.compact() {
         compacted?;
         report.put("daily_bytes", sealed_bytes(&place.dir));
+        report.put("rollup_bytes", rollup_bytes(&place.dir));
         report.put("daily", reads::figures(&core, range)?);
     }
     report.put("sizes", sizes(&place.dir));
@@ -137,20 +140,38 @@ pub(crate) fn day(place: &Place) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Writes all steps with upkeep at the daemon's pace; tells the time after the last one.
-fn fill_to(place: &Place, report: &mut Report) -> Result<(Core, Fleet, Timestamp), String> {
+/// How a store is looked after while it is filled.
+#[derive(Clone, Copy)]
+struct Care {
+    every: Duration,
+    compact: bool,
+}
+
+impl Care {
+    fn take(self, core: &Core) -> Result<(), String> {
+        core.upkeep()?;
+        if self.compact { core.compact().unwrap_or(Ok(())) } else { Ok(()) }
+    }
+}
+
+/// Writes all steps with upkeep on the way; tells the time after the last one.
+fn fill_to(
+    place: &Place,
+    report: &mut Report,
+    care: Care,
+) -> Result<(Core, Fleet, Timestamp), String> {
     let core = Core::open(&place.dir, place.data.time(0))?;
     let workload = Workload::new(&place.data)?;
     let (labels, steps) = (Arc::clone(&workload.labels), workload.steps);
-    let mut fleet = Fleet::new(&place.data, workload, || core.sink(&labels))?;
+    let mut fleet = Fleet::new(&place.data, workload, || core.sink(&labels, place.by))?;
     let mut looked_after = place.data.time(0);
     let mut failed = None;
     let (cpu, written) = (cpu_seconds(), write_bytes());
     let outcome = fleet.run(steps, |at| {
         core.clock.set(at);
-        if at.since(looked_after) >= UPKEEP {
+        if at.since(looked_after) >= care.every {
             looked_after = at;
-            failed = core.upkeep().err();
+            failed = care.take(&core).err();
         }
         failed.is_none()
     })?;
@@ -172,7 +193,7 @@ fn fill_to(place: &Place, report: &mut Report) -> Result<(Core, Fleet, Timestamp
 pub(crate) fn fill(place: &Place, upkeep: bool, close: bool) -> Result<Report, String> {
     let mut report = Report::default();
     let (core, end) = if upkeep {
-        let (core, _, end) = fill_to(place, &mut report)?;
+        let (core, _, end) = fill_to(place, &mut report, Care { every: UPKEEP, compact: true })?;
         (core, end)
     } else {
         let (core, mut fleet) = begin(place)?;
@@ -248,11 +269,38 @@ pub(crate) fn many(place: &Place) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Two years of a hundred series, read from the coarsest rollups, in a process that has read nothing
-/// yet. Waits for the tiers.
+/// Fills two years, with all that is due on the way once a day; the raw samples of most of them are
+/// gone at the end. A process that has read nothing yet then runs [`cold`].
 pub(crate) fn years(place: &Place) -> Result<Report, String> {
-    let _ = fs::metadata(&place.dir);
     let mut report = Report::default();
-    report.put("missing", json!("this version keeps no rollups"));
+    let begun = Core::open(&place.dir, place.data.time(0))?;
+    if begun.compact().is_none() {
+        report.put("missing", "this version keeps no rollups");
+        return Ok(report);
+    }
+    drop(begun);
+    let care = Care { every: Duration::from_hours(24), compact: true };
+    let (core, _, end) = fill_to(place, &mut report, care)?;
+    core.clock.set(end.plus(SEALED_AFTER));
+    care.take(&core)?;
+    core.clean_up()?;
+    core.store.close().map_err(|error| error.to_string())?;
+    report.put("end", end.as_millis());
+    report.put("sizes", sizes(&place.dir));
+    Ok(report)
+}
+
+/// The first query of two years, and the ones after it, in milliseconds.
+pub(crate) fn cold(place: &Place, end: i64) -> Result<Report, String> {
+    let mut report = Report::default();
+    let end = Timestamp::from_millis(end);
+    forget_pages(&place.dir);
+    let core = Core::open(&place.dir, end)?;
+    let range = (end.minus(Duration::from_hours(730 * 24)), end);
+    let (first, series) = timed(|| reads::long(&core, range));
+    report.put("cold_ms", first * 1e3);
+    report.put("series", series?);
+    report.put("warm_ms", crate::measure::median(9, || reads::long(&core, range)) * 1e3);
+    report.put_memory("memory");
     Ok(report)
 }

@@ -66,9 +66,19 @@ pub(crate) fn figures(core: &Core, range: Range) -> Result<Value, String> {
 }
 
 /// Evaluates at each minute; tells how many series came out.
-fn evaluate(core: &Core, (start, end): Range) -> Result<usize, String> {
-    let query = parse(&query_text()).map_err(|error| error.to_string())?;
-    let steps = Steps { start, end, step: Duration::from_mins(1) };
+fn evaluate(core: &Core, range: Range) -> Result<usize, String> {
+    ask(core, &query_text(), range, Duration::from_mins(1))
+}
+
+/// All hundred series, each as the average of a day, each day.
+pub(crate) fn long(core: &Core, range: Range) -> Result<usize, String> {
+    let text = format!("avg_over_time({{instance=\"{}\"}}[1d])", instance(0));
+    ask(core, &text, range, Duration::from_hours(24))
+}
+
+fn ask(core: &Core, text: &str, (start, end): Range, step: Duration) -> Result<usize, String> {
+    let query = parse(text).map_err(|error| error.to_string())?;
+    let steps = Steps { start, end, step };
     let answer = query.range(&core.store.snapshot(), steps, &Limits::default());
     match answer.map_err(|error| error.to_string())?.value {
         Answered::Matrix(series) => Ok(series.len()),
@@ -98,13 +108,13 @@ fn labels(core: &Core, (start, end): Range) -> Value {
         ("pattern", pattern("instance", "host-00[01].*")),
         ("metric", Matcher::equal("__name__", "node_cpu_00_seconds_total")),
     ];
-    let ask = |matcher: Matcher| {
+    let list = |matcher: Matcher| {
         let selectors = [vec![matcher]];
         median(3, || core.store.series(&selectors, start, end)) * 1e3
     };
     Value::Object(
         questions
-            .map(|(name, matcher)| (name.to_owned(), json!(ask(matcher))))
+            .map(|(name, matcher)| (name.to_owned(), json!(list(matcher))))
             .into_iter()
             .collect(),
     )
