@@ -47,7 +47,7 @@ impl Core {
     pub(crate) fn written(&self) -> Value {
         let families = self.telemetry.gather();
         let written = families.iter().filter(|f| f.name() == "balefire_store_written_bytes_total");
-        let counts = written.flat_map(|family| family.get_metric()).map(|metric| {
+        let counts = written.flat_map(prometheus::proto::MetricFamily::get_metric).map(|metric| {
             let kind = metric.get_label().first().map_or("all", |label| label.value());
             (kind.to_owned(), json!(metric.get_counter().get_value()))
         });

@@ -116,7 +116,7 @@ fn seal_while_writing(core: &Core, fleet: &mut Fleet, report: &mut Report) -> Re
 pub(crate) fn day(place: &Place) -> Result<Report, String> {
     let mut report = Report::default();
     let (core, mut fleet, end) =
-        fill_to(place, &mut report, Care { every: UPKEEP, compact: false })?;
+        fill_to(place, &mut report, Habit { every: UPKEEP, compact: false })?;
     core.clock.set(end.plus(SEALED_AFTER));
     core.upkeep()?;
     let samples = core.store.stats().samples;
@@ -142,12 +142,12 @@ pub(crate) fn day(place: &Place) -> Result<Report, String> {
 
 /// How a store is looked after while it is filled.
 #[derive(Clone, Copy)]
-struct Care {
+struct Habit {
     every: Duration,
     compact: bool,
 }
 
-impl Care {
+impl Habit {
     fn take(self, core: &Core) -> Result<(), String> {
         core.upkeep()?;
         if self.compact { core.compact().unwrap_or(Ok(())) } else { Ok(()) }
@@ -158,7 +158,7 @@ impl Care {
 fn fill_to(
     place: &Place,
     report: &mut Report,
-    care: Care,
+    habit: Habit,
 ) -> Result<(Core, Fleet, Timestamp), String> {
     let core = Core::open(&place.dir, place.data.time(0))?;
     let workload = Workload::new(&place.data)?;
@@ -169,9 +169,9 @@ fn fill_to(
     let (cpu, written) = (cpu_seconds(), write_bytes());
     let outcome = fleet.run(steps, |at| {
         core.clock.set(at);
-        if at.since(looked_after) >= care.every {
+        if at.since(looked_after) >= habit.every {
             looked_after = at;
-            failed = care.take(&core).err();
+            failed = habit.take(&core).err();
         }
         failed.is_none()
     })?;
@@ -193,7 +193,7 @@ fn fill_to(
 pub(crate) fn fill(place: &Place, upkeep: bool, close: bool) -> Result<Report, String> {
     let mut report = Report::default();
     let (core, end) = if upkeep {
-        let (core, _, end) = fill_to(place, &mut report, Care { every: UPKEEP, compact: true })?;
+        let (core, _, end) = fill_to(place, &mut report, Habit { every: UPKEEP, compact: true })?;
         (core, end)
     } else {
         let (core, mut fleet) = begin(place)?;
@@ -279,10 +279,10 @@ pub(crate) fn years(place: &Place) -> Result<Report, String> {
         return Ok(report);
     }
     drop(begun);
-    let care = Care { every: Duration::from_hours(24), compact: true };
-    let (core, _, end) = fill_to(place, &mut report, care)?;
+    let habit = Habit { every: Duration::from_hours(24), compact: true };
+    let (core, _, end) = fill_to(place, &mut report, habit)?;
     core.clock.set(end.plus(SEALED_AFTER));
-    care.take(&core)?;
+    habit.take(&core)?;
     core.clean_up()?;
     core.store.close().map_err(|error| error.to_string())?;
     report.put("end", end.as_millis());

@@ -1,7 +1,7 @@
 //! The data: series and their values, the same for every store that is measured.
 //!
 //! Either the synthetic mix of docs/benchmarks.md, drawn from a seed, or a corpus that was scraped from
-//! a real node_exporter. Nothing depends on threads or time: a value is a function of seed, series, step.
+//! a real `node_exporter`. Nothing depends on threads or time: a value is a function of seed, series, step.
 
 use std::{fs, ops::Range, path::Path, sync::Arc};
 
