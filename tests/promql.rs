@@ -11,6 +11,8 @@ use std::{
 
 #[path = "promql/properties.rs"]
 mod properties;
+#[path = "promql/rollups.rs"]
+mod rollups;
 #[path = "promql/script.rs"]
 mod script;
 
@@ -68,6 +70,11 @@ fn a_wrong_expectation_is_reported() {
         ("eval instant at 0 1\n  expect fail", "should fail"),
         ("eval instant at 0 (", "parse error"),
         ("load 1m\n  a 1x3\neval instant at 1m rate(a[5m])\n  expect no_info\n  {} 0", "no info"),
+        ("roll_up 1h", "malformed roll_up"),
+        (
+            "load 1m\n  a 1x9\nroll_up 5m before 5m\neval instant at 9m a\n  expect info\n  a 1",
+            "there should be",
+        ),
         ("nonsense", "unknown command"),
     ] {
         let failures = Script::new(wrong).run().failures;

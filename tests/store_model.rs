@@ -28,6 +28,8 @@ const END: Timestamp = Timestamp::from_millis(i64::MAX);
 const DAY: Duration = Duration::from_hours(24);
 /// The length of a partition, and how late a sample may be.
 const RANGE: Duration = Duration::from_hours(2);
+/// The longest partition at this retention.
+const RANGE_MAX: Duration = Duration::from_hours(6);
 /// How many targets there are.
 const TARGETS: u8 = 3;
 
@@ -45,6 +47,7 @@ enum Operation {
     /// Minutes pass.
     Wait(u16),
     Seal,
+    Compact,
     CleanUp,
     Reopen,
     /// Bytes of an unfinished record behind the log.
@@ -80,6 +83,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Repeat),
         3 => (1_u16..400).prop_map(Operation::Wait),
         2 => Just(Operation::Seal),
+        1 => Just(Operation::Compact),
         1 => Just(Operation::CleanUp),
         1 => Just(Operation::Reopen),
         2 => any::<u8>().prop_map(Operation::Crash),
@@ -88,10 +92,12 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+type Series = BTreeMap<Labels, BTreeMap<Timestamp, f64>>;
+
 /// What has to be there, and what may come in.
 #[derive(Debug)]
 struct Model {
-    series: BTreeMap<Labels, BTreeMap<Timestamp, f64>>,
+    series: Series,
     audit: u64,
     /// The values of the transitions, oldest first.
     transitions: Vec<f64>,
@@ -134,11 +140,19 @@ impl Model {
         self.series.values().any(|samples| samples.keys().any(due)).then_some(floor)
     }
 
-    fn clean_up(&mut self, now: Timestamp) {
+    /// Partitions that are over go as a whole; how long each is, `stored` tells.
+    fn clean_up(&mut self, now: Timestamp, stored: &Series) {
         let limit = now.minus(DAY);
-        let gone = |time: Timestamp| time < self.sealed && time.aligned(RANGE).plus(RANGE) <= limit;
-        for samples in self.series.values_mut() {
-            samples.retain(|time, _| !gone(*time));
+        let over = |time: Timestamp, length: Duration| {
+            time < self.sealed && time.aligned(length).plus(length) <= limit
+        };
+        for (labels, samples) in &mut self.series {
+            let stored = stored.get(labels);
+            samples.retain(|time, _| {
+                let stays = stored.is_some_and(|stored| stored.contains_key(time));
+                assert!(!stays || !over(*time, RANGE_MAX), "what is too old is still there");
+                stays || !over(*time, RANGE)
+            });
         }
         self.series.retain(|_, samples| !samples.is_empty());
     }
@@ -191,7 +205,9 @@ impl World {
     fn open(&mut self, torn: bool) {
         self.breakage.engine.disarm();
         self.breakage.log.disarm();
-        let options = Options { retention: DAY, ..Options::default() };
+        let (retention_5m, retention_1h) = (DAY, DAY);
+        let options =
+            Options { retention: DAY, retention_5m, retention_1h, ..Options::default() };
         let (store, recovery) =
             testing::open(self.dir.path(), options, self.clock.clone(), &self.breakage).unwrap();
         assert_eq!(recovery.torn_bytes > 0, torn);
@@ -213,9 +229,12 @@ impl World {
                 self.clock.set(now);
             }
             Operation::Seal => self.seal(),
+            // What fails is tried again, and nobody sees the difference.
+            Operation::Compact => drop(self.store().compact()),
             Operation::CleanUp => {
                 self.store().clean_up().unwrap();
-                self.model.clean_up(self.clock.now());
+                let stored = self.stored();
+                self.model.clean_up(self.clock.now(), &stored);
             }
             Operation::Reopen => {
                 self.store = None;
@@ -302,12 +321,14 @@ impl World {
         self.open(torn > 0);
     }
 
-    fn check(&self) {
+    fn stored(&self) -> Series {
         let selection = Selection::raw(Vec::new(), BEGINNING, END);
         let stored = self.store().snapshot().select(&selection).unwrap().series;
-        let stored: BTreeMap<Labels, BTreeMap<Timestamp, f64>> =
-            stored.into_iter().map(|series| (series.labels, by_time(&series.samples))).collect();
-        assert_eq!(stored, self.model.series);
+        stored.into_iter().map(|series| (series.labels, by_time(&series.samples))).collect()
+    }
+
+    fn check(&self) {
+        assert_eq!(self.stored(), self.model.series);
         let series = self.store().series(&[], BEGINNING, END).unwrap();
         assert!(series.iter().eq(self.model.series.keys()));
         let page = self.store().audit(&PageRequest::largest()).unwrap();

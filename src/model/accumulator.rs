@@ -1,6 +1,7 @@
 //! Single observations, added up.
 
 use super::{Labels, MetricKind};
+use crate::time::Timestamp;
 
 /// What the observations of one histogram or summary have come to; kept over restarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Accumulator {
     pub count: u64,
     /// Their sum.
     pub sum: f64,
+    /// When the last one was added.
+    pub updated_at: Timestamp,
     /// Upper bound and how many observations lie between the bound before and this one; sorted.
     pub buckets: Vec<(f64, u64)>,
 }

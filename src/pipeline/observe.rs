@@ -120,7 +120,7 @@ impl Sums<'_> {
         check_value(observation)?;
         let labels = labels_of(observation, job)?;
         match observation.kind {
-            MetricKind::Histogram | MetricKind::Summary => self.add(labels, observation),
+            MetricKind::Histogram | MetricKind::Summary => self.add(labels, observation, now),
             MetricKind::Counter | MetricKind::Gauge | MetricKind::Unknown => {
                 let at = observation.timestamp.unwrap_or(now);
                 self.gauges.insert((labels, at), observation.value);
@@ -152,7 +152,7 @@ impl Sums<'_> {
         }
     }
 
-    fn add(&mut self, labels: Labels, observation: &Observation) {
+    fn add(&mut self, labels: Labels, observation: &Observation, now: Timestamp) {
         let fresh = || match observation.kind {
             MetricKind::Histogram => self.bounds.iter().map(|bound| (*bound, 0)).collect(),
             _ => Vec::new(),
@@ -165,11 +165,13 @@ impl Sums<'_> {
                 kind: observation.kind,
                 count: 0,
                 sum: 0.0,
+                updated_at: now,
                 buckets: fresh(),
             })
         });
         sum.count += 1;
         sum.sum += observation.value;
+        sum.updated_at = now;
         match observation.kind {
             MetricKind::Histogram => count_in_histogram(&mut sum.buckets, observation.value),
             _ => count_in_summary(&mut sum.buckets, observation.value),

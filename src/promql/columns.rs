@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::model::{self, Labels, METRIC_NAME, Sample};
 
-use super::{QueryError, SeriesData};
+use super::{QueryError, SeriesData, rollups::Reach};
 
 /// The steps of an evaluation, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +90,13 @@ pub(super) enum Evaluated {
 /// A range selector or a subquery: samples, and for each step the window that it sees.
 #[derive(Clone, Debug)]
 pub(super) struct Windows {
-    /// In order, without staleness markers.
+    /// In order. Staleness markers are left out where no rollups were read.
     pub(super) series: Vec<SeriesData>,
-    /// How long a window is.
-    pub(super) range: i64,
+    /// For means over rollups: how many values each of the samples stands for, series by series; else
+    /// empty.
+    pub(super) counts: Vec<Vec<Sample>>,
+    /// How far back a window goes.
+    pub(super) reach: Reach,
     /// Where the window of each step ends; the end belongs to it, the start does not.
     pub(super) ends: Vec<i64>,
 }
@@ -106,13 +109,16 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// The samples in `(after, until]`. Windows that never move back cost one walk in all.
+    /// The samples in `(after, until]`. Windows that move on cost one walk in all; only the beginning of
+    /// one may lie before that of the last, as it does where rollups begin.
     pub(super) fn window<'a>(
         &mut self,
         samples: &'a [Sample],
         after: i64,
         until: i64,
     ) -> &'a [Sample] {
+        let passed = samples[..self.from].iter().rev();
+        self.from -= passed.take_while(|sample| sample.timestamp.as_millis() > after).count();
         self.from = first_after(samples, self.from, after);
         self.to = first_after(samples, self.to.max(self.from), until);
         &samples[self.from..self.to]
@@ -181,4 +187,26 @@ fn fill(into: &mut Column, from: &Column) -> Option<()> {
 
 fn same_labels() -> QueryError {
     QueryError::Execution("vector cannot contain metrics with the same labelset".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_window_that_widens_sees_what_it_had_passed() {
+        let sample = |millis| Sample { timestamp: Timestamp::from_millis(millis), value: 0.0 };
+        let samples: Vec<_> = (1..=9).map(sample).collect();
+        let mut cursor = Cursor::default();
+        let mut times = |after, until| {
+            let window = cursor.window(&samples, after, until).iter();
+            window.map(|sample| sample.timestamp.as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(times(3, 5), [4, 5]);
+        assert!(times(7, 7).is_empty());
+        assert_eq!(times(1, 7), [2, 3, 4, 5, 6, 7]);
+        assert_eq!(times(8, 20), [9]);
+        assert_eq!(times(-5, 20).len(), 9);
+    }
 }

@@ -4,7 +4,11 @@
 //! `select` loads samples, `binary` and `matching` apply operators, `aggregate` joins series,
 //! `functions` holds the rest.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use crate::{
     model::{Labels, Sample},
@@ -16,6 +20,7 @@ use super::{
     columns::{Column, Evaluated, Grid, Windows, distinct, is_absent},
     functions,
     plan::{Aggregation, Node},
+    rollups::{Reader, Reading},
 };
 
 type Result<T> = std::result::Result<T, QueryError>;
@@ -28,6 +33,11 @@ pub(super) struct Evaluator<'a> {
     pub(super) span: (i64, i64),
     /// Samples loaded so far.
     pub(super) loaded: usize,
+    /// Whether rollups will do where steps and windows are long. An instant is asked for as exactly as
+    /// can be: rules are evaluated there.
+    pub(super) may_be_coarse: bool,
+    /// Where rollups were read, by their resolution: from the first to the last.
+    pub(super) rollups: BTreeMap<Duration, (Timestamp, Timestamp)>,
     warnings: BTreeSet<String>,
     infos: BTreeSet<String>,
 }
@@ -60,6 +70,7 @@ pub(super) fn range(
     let grid = grid(steps, limits)?;
     let span = (steps.start.as_millis(), steps.end.as_millis());
     let mut evaluator = Evaluator::new(data, limits, span);
+    evaluator.may_be_coarse = grid.count > 1;
     let columns = match evaluator.eval(node, &grid)? {
         Evaluated::Scalar(values) => vec![Column { labels: Labels::empty(), values }],
         Evaluated::Vector(columns) => columns,
@@ -124,10 +135,10 @@ fn keeps_order(node: &Node) -> bool {
 }
 
 fn newest_windows(windows: Windows) -> Vec<SeriesData> {
-    let end = windows.ends.first().copied().unwrap_or_default();
+    let frame = windows.reach.frame(windows.ends.first().copied().unwrap_or_default());
     let seen = |sample: &Sample| {
         let time = sample.timestamp.as_millis();
-        time > end.saturating_sub(windows.range) && time <= end
+        time > frame.start && time <= frame.end
     };
     let mut series = windows.series;
     for series in &mut series {
@@ -150,15 +161,15 @@ pub(super) fn column_samples(column: Column, grid: &Grid) -> SeriesData {
 
 impl<'a> Evaluator<'a> {
     fn new(data: &'a dyn Queryable, limits: &'a Limits, span: (i64, i64)) -> Self {
-        let (warnings, infos) = (BTreeSet::new(), BTreeSet::new());
-        Self { data, limits, span, loaded: 0, warnings, infos }
+        let (warnings, infos, rollups) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { data, limits, span, loaded: 0, may_be_coarse: false, rollups, warnings, infos }
     }
 
     fn answer(self, value: Value) -> Answer {
         Answer {
             value,
+            infos: self.rollup_notes().take(NOTES_MAX).chain(self.infos.iter().cloned()).collect(),
             warnings: self.warnings.into_iter().collect(),
-            infos: self.infos.into_iter().collect(),
         }
     }
 
@@ -170,7 +181,9 @@ impl<'a> Evaluator<'a> {
             Node::Text(text) => Ok(Evaluated::Text(text.clone())),
             Node::Selector(selector) => self.instant_selector(selector, grid),
             Node::Timestamps(selector) => self.timestamps(selector, grid),
-            Node::Range(selector, range) => self.range_selector(selector, *range, grid),
+            Node::Range(selector, range) => {
+                self.range_selector((selector, *range), grid, AS_THEY_ARE)
+            }
             Node::Subquery(subquery) => self.subquery(subquery, grid),
             Node::Negate(inner) => self.negate(inner, grid),
             Node::Binary(inner) => binary::evaluate(self, inner, grid),
@@ -195,9 +208,13 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// As [`Self::eval`], for a node that is known to be a range vector.
-    pub(super) fn windows(&mut self, node: &Node, grid: &Grid) -> Result<Windows> {
-        match self.eval(node, grid)? {
+    /// As [`Self::eval`], for a node that is known to be a range vector, as `reader` needs it.
+    pub(super) fn windows(&mut self, node: &Node, grid: &Grid, reader: Reader) -> Result<Windows> {
+        let value = match node {
+            Node::Range(selector, range) => self.range_selector((selector, *range), grid, reader),
+            _ => self.eval(node, grid),
+        };
+        match value? {
             Evaluated::Windows(windows) => Ok(windows),
             _ => Err(mistyped(node)),
         }
@@ -240,6 +257,10 @@ impl<'a> Evaluator<'a> {
         note(&mut self.infos, format!("PromQL info: {text}"));
     }
 }
+
+/// Samples that nobody computes with: all that there are, whatever they stand for.
+const AS_THEY_ARE: Reader =
+    Reader { name: "a range selector", reading: Reading::Samples { room: 0 } };
 
 /// Notes kept at most: enough to see what is wrong.
 const NOTES_MAX: usize = 10;

@@ -16,6 +16,7 @@ mod matching;
 mod numbers;
 mod parse;
 mod plan;
+mod rollups;
 mod select;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -77,7 +78,9 @@ pub enum RollupColumn {
 pub struct Selected {
     /// The matching series that have samples in the range, sorted by labels.
     pub series: Vec<SeriesData>,
-    /// Where rollups stand for the samples: in order, without overlap.
+    /// Where rollups stand for the samples: in order, without overlap. A stretch belongs here even
+    /// where no series has a rollup within the range that was asked for: the nearest one may lie just
+    /// before it.
     pub rollups: Vec<RollupSpan>,
 }
 

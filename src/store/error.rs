@@ -80,6 +80,17 @@ pub enum StoreError {
         /// Bytes that are.
         free: u64,
     },
+    /// Compaction needs more room than there is.
+    #[error(
+        "compacting needs {needed} bytes of free disk and there are {free}: free some space; nothing is \
+         lost until then, but old samples stay where they are"
+    )]
+    NoRoom {
+        /// Bytes that have to be free.
+        needed: u64,
+        /// Bytes that are.
+        free: u64,
+    },
     /// More samples at once than allowed.
     #[error(
         "{0} samples in one batch where {max} are allowed: split it",
@@ -108,7 +119,7 @@ impl StoreError {
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
-            Self::NoSpace { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
+            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
     }

@@ -94,6 +94,11 @@ impl Tail {
         self.0.iter().map(|block| block.len()).sum()
     }
 
+    /// Bytes of the records.
+    pub(super) fn bytes(&self) -> u64 {
+        self.iter().map(|entry| entry.bytes.len() as u64).sum()
+    }
+
     fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         for block in &mut self.0 {
             if !block.iter().all(|entry| keep(entry)) {

@@ -40,6 +40,7 @@ pub(super) const WAL: &str = "wal";
 /// The directory of sealed samples and rollups.
 pub(super) const TIERS: &str = "tiers";
 /// The directory of sealed samples, as they came.
+#[cfg(test)]
 pub(super) const PARTITIONS: &str = "tiers/raw";
 /// The directory of sealed history.
 pub(super) const HISTORY: &str = "history";

@@ -17,9 +17,9 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
-mod block;
 mod chunk;
 mod commit;
+mod compact;
 mod engine;
 mod error;
 mod head;
@@ -35,10 +35,12 @@ mod seal;
 mod select;
 mod small;
 mod state;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod wal;
 
 use std::{
@@ -63,6 +65,7 @@ use self::{
     lock::Lock,
     partition::Handles,
     state::State,
+    sync::Rhythm,
     wal::WalOptions,
 };
 use crate::{
@@ -77,28 +80,43 @@ use crate::{
 };
 
 pub use error::StoreError;
+pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long samples are kept.
+    /// How long samples are kept as they came. A partition goes as a whole, so some stay a day longer.
     pub retention: Duration,
+    /// How long rollups of five minutes are kept; no shorter than samples.
+    pub retention_5m: Duration,
+    /// How long rollups of an hour are kept; no shorter than those of five minutes.
+    pub retention_1h: Duration,
     /// How long probes, transitions and audit entries are kept.
     pub history_retention: Duration,
+    /// Bytes on disk above which the oldest partitions go before their time, samples as they came
+    /// first; `None`: as many as there are.
+    pub size_max: Option<u64>,
     /// How much later than others of its series a sample may come.
     pub out_of_order_window: Duration,
     /// Series that are taken at once.
     pub series_max: usize,
+    /// How much of what was acknowledged a power cut may take; zero: nothing, each commit is synced
+    /// before it is acknowledged.
+    pub power_cut_loses_up_to: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Duration::from_hours(30 * 24),
+            retention_5m: Duration::from_hours(180 * 24),
+            retention_1h: Duration::from_hours(730 * 24),
             history_retention: Duration::from_hours(90 * 24),
+            size_max: None,
             out_of_order_window: Duration::from_hours(2),
             series_max: limits::SERIES_MAX,
+            power_cut_loses_up_to: Duration::ZERO,
         }
     }
 }
@@ -127,8 +145,10 @@ struct Inner {
     closing: AtomicBool,
     /// The committer; `None` once it has ended.
     committer: Mutex<Option<JoinHandle<()>>>,
-    /// Held while sealing or cleaning up: one at a time.
+    /// Held while sealing, compacting or cleaning up: one at a time.
     maintenance: Mutex<()>,
+    /// Set when compaction is to end at the next series.
+    stopping: AtomicBool,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -266,17 +286,6 @@ pub struct Stats {
     pub oldest: Option<Timestamp>,
     /// The newest sample.
     pub newest: Option<Timestamp>,
-}
-
-/// What a clean-up freed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CleanUp {
-    /// Whole partitions that were older than the retention.
-    pub partitions: u64,
-    /// Probes, transitions and audit entries.
-    pub entries: u64,
-    /// Bytes that the disk got back.
-    pub bytes: u64,
 }
 
 /// A consistent view; nothing changes in it, and it holds up no writer.
@@ -460,6 +469,8 @@ impl Store {
             clock: parts.clock.clone(),
             retention: parts.options.retention,
             window: parts.options.out_of_order_window,
+            rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
+                .map_err(StoreError::io("start the committer of", dir))?,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -480,6 +491,7 @@ impl Store {
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
+            stopping: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -655,7 +667,7 @@ impl Store {
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let state = self.0.state();
-        let sealed = || state.partitions.iter().map(|partition| partition.manifest());
+        let sealed = || state.tiers.all().map(|(_, partition)| partition.manifest());
         let times = |time: i64| Timestamp::from_millis(time);
         let oldest = sealed().map(|m| times(m.oldest)).chain(self.0.head.oldest(state.sealed));
         let newest = sealed().map(|m| times(m.newest)).chain(self.0.head.newest());
@@ -682,7 +694,28 @@ impl Store {
         seal::seal(&self.0)
     }
 
-    /// Removes what is older than its retention. Blocking.
+    /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
+    /// there was one; then there may be another. Blocking, for a minute where series are many.
+    pub fn compact_next(&self) -> Result<bool, StoreError> {
+        compact::compact_next(&self.0)
+    }
+
+    /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
+    /// clean-up get their turn in between. Blocking.
+    pub fn compact(&self) -> Result<u64, StoreError> {
+        let mut made = 0;
+        while self.compact_next()? {
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// Has compaction end at the next series, for good: the daemon stops. What it was making is dropped.
+    pub fn stop_compacting(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+    }
+
+    /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
         retention::clean_up(&self.0)
     }
@@ -690,6 +723,7 @@ impl Store {
     /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes
     /// on from memory.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.stop_compacting();
         let _alone = self.0.maintenance.lock();
         let asked = self.0.ask_to_close();
         self.0.join();

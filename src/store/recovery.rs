@@ -18,6 +18,7 @@ use super::{
     record::{BadRecord, ChangeRecord, CheckpointRecord},
     rollup::Tier,
     state::{State, numbers},
+    tiers::Tiers,
     wal::{
         self, End, Wal, WalOptions,
         checkpoint::{self, Restore},
@@ -72,14 +73,31 @@ pub(super) fn recover(
         last: None,
         damaged: Vec::new(),
     };
-    let partitions = load_all(dir, keys::PARTITIONS, handles, &mut found.recovery)?;
-    let history = load_all(dir, keys::HISTORY, handles, &mut found.recovery)?;
-    found.state.partitions = Arc::new(partitions);
+    found.state.tiers = Arc::new(load_tiers(dir, handles, &mut found.recovery)?);
+    let history = load_all(dir, Path::new(keys::HISTORY), handles, &mut found.recovery)?;
     found.state.history.partitions = Arc::new(history);
     replay(dir, options, handles, &mut found)?;
     settle(&mut found.state);
     found.head.cut(found.state.sealed);
     Ok(found)
+}
+
+/// The partitions of samples. What a crash has left beside the partition that was made of it is removed.
+fn load_tiers(
+    dir: &Path,
+    handles: &Arc<Handles>,
+    recovery: &mut Recovery,
+) -> Result<Tiers, StoreError> {
+    let mut tiers = Tiers::default();
+    for tier in Tier::ALL {
+        for partition in load_all(dir, &keys::tier(tier), handles, recovery)? {
+            tiers.add(tier, partition);
+        }
+    }
+    for partition in tiers.take_superseded() {
+        partition.doom();
+    }
+    Ok(tiers)
 }
 
 fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
@@ -103,7 +121,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
 /// The partitions below `dir/name` by age; one whose manifest is damaged is put aside.
 fn load_all(
     dir: &Path,
-    name: &str,
+    name: &Path,
     handles: &Arc<Handles>,
     recovery: &mut Recovery,
 ) -> Result<Vec<Arc<Partition>>, StoreError> {
@@ -126,7 +144,7 @@ fn load_all(
 }
 
 /// Moves what is damaged to where nobody trips over it.
-fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
+pub(super) fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let name = path.file_name().unwrap_or_default();
     let quarantine = dir.join(keys::QUARANTINE);
     let free = (0_u32..).map(|n| quarantine.join(format!("{}.{n}", name.to_string_lossy())));
@@ -349,8 +367,7 @@ fn restore_catalog(
 
 /// What lies in partitions is not needed in memory: a crash may have come between the two.
 fn settle(state: &mut State) {
-    let with_samples = state.partitions.iter().filter(|p| p.manifest().samples > 0);
-    let floor = with_samples.map(|p| p.end()).max().unwrap_or(state.floor);
+    let floor = state.tiers.all().map(|(_, partition)| partition.end()).max().unwrap_or(state.floor);
     let mut sealed = state.history.sealed;
     for partition in state.history.partitions.iter() {
         for (sealed, span) in sealed.iter_mut().zip(&partition.manifest().history) {

@@ -1,46 +1,254 @@
-//! Retention: what is older than it may be goes, each kind by its own rule.
+//! Retention: what is older than it may be goes, each kind by its own rule; and what is too much.
+//!
+//! Partitions go as a whole, so that the disk gets their room back at once. None goes before the coarser
+//! tier has what it holds.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use super::{CleanUp, Inner, StoreError, history::Kind, partition::Partition, state::State};
+use super::{
+    Inner, Options, StoreError,
+    compact::{kept, longest, roll_up},
+    history::Kind,
+    keys,
+    partition::{self, Partition},
+    rollup::Tier,
+    state::State,
+    tiers::{Part, Tiers},
+};
 use crate::{limits, time::Timestamp};
 
-/// Removes what is older than its retention.
+/// Kinds of data that have a retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DataKind {
+    /// Samples as they came.
+    Samples,
+    /// Rollups of five minutes.
+    FiveMinutes,
+    /// Rollups of an hour.
+    Hours,
+    /// Probes of targets.
+    Probes,
+    /// Changes of alerts.
+    Transitions,
+    /// The audit.
+    Audit,
+    /// Sums of observations to which nothing is added any more.
+    Accumulators,
+}
+
+impl DataKind {
+    /// The word for it in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Samples => "raw",
+            Self::FiveMinutes => "5m",
+            Self::Hours => "1h",
+            Self::Probes => "probes",
+            Self::Transitions => "transitions",
+            Self::Audit => "audit",
+            Self::Accumulators => "accumulators",
+        }
+    }
+}
+
+impl From<Tier> for DataKind {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Raw => Self::Samples,
+            Tier::FiveMinutes => Self::FiveMinutes,
+            Tier::Hour => Self::Hours,
+        }
+    }
+}
+
+impl From<Kind> for DataKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Probe => Self::Probes,
+            Kind::Transition => Self::Transitions,
+            Kind::Audit => Self::Audit,
+        }
+    }
+}
+
+/// What went of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Samples, rollups, entries or accumulators.
+    pub count: u64,
+    /// Their bytes; what was in memory only counts as large as it was in the log.
+    pub bytes: u64,
+}
+
+/// What a clean-up freed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CleanUp {
+    /// Whole partitions, of samples or history.
+    pub partitions: u64,
+    /// Those of them that went before their time, because the store was too large.
+    pub for_size: u64,
+    /// What went, by kind.
+    pub kinds: BTreeMap<DataKind, Freed>,
+}
+
+impl CleanUp {
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        self.kinds.values().map(|freed| freed.bytes).sum()
+    }
+
+    /// Probes, transitions and audit entries.
+    pub fn entries(&self) -> u64 {
+        let kinds = Kind::ALL.map(DataKind::from);
+        kinds.iter().filter_map(|kind| self.kinds.get(kind)).map(|freed| freed.count).sum()
+    }
+
+    fn add(&mut self, kind: DataKind, (count, bytes): (u64, u64)) {
+        if (count, bytes) != (0, 0) {
+            let freed = self.kinds.entry(kind).or_default();
+            freed.count += count;
+            freed.bytes += bytes;
+        }
+    }
+
+    fn add_history(&mut self, partition: &Partition) {
+        self.partitions += 1;
+        let spans = &partition.manifest().history;
+        let entries = spans.iter().map(|span| span.count).sum::<u64>().max(1);
+        for (kind, span) in Kind::ALL.into_iter().zip(spans) {
+            let share = u128::from(partition.manifest().bytes) * u128::from(span.count);
+            let bytes = u64::try_from(share / u128::from(entries)).unwrap_or(u64::MAX);
+            self.add(kind.into(), (span.count, bytes));
+        }
+    }
+}
+
+/// Removes what is older than its retention, and what is too much.
 pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
     let _alone = store.maintenance.lock();
     let now = store.clock.now();
-    let samples_limit = now.minus(store.options.retention);
-    let history_limit = now.minus(store.options.history_retention);
-    let state = store.state();
-    let samples = state.partitions.iter().filter(|p| p.end() <= samples_limit);
-    let history = old_history(&state, history_limit);
-    let doomed: Vec<&Arc<Partition>> = samples.chain(history).collect();
-
-    let mut freed = CleanUp { partitions: doomed.len() as u64, ..CleanUp::default() };
-    let mut dirs: HashSet<PathBuf> = HashSet::new();
-    for partition in &doomed {
-        freed.bytes += partition.manifest().bytes;
-        freed.entries += partition.manifest().history.iter().map(|span| span.count).sum::<u64>();
-        dirs.insert(partition.dir().to_owned());
+    let mut freed = CleanUp::default();
+    for (tier, partition) in removable(&store.state().tiers, now, &store.options) {
+        remove(store, tier, &partition, &mut freed)?;
     }
-    let before = state.history.unsealed();
-    let after = store.edit(move |state| {
-        let stays = |p: &Arc<Partition>| !dirs.contains(p.dir());
-        Arc::make_mut(&mut state.partitions).retain(stays);
-        Arc::make_mut(&mut state.history.partitions).retain(stays);
-        state.history.cut_older(history_limit);
-        state.history.forget_hidden();
-    })?;
-    for partition in doomed {
-        partition.doom();
+    clean_history(store, now.minus(store.options.history_retention), &mut freed)?;
+    clean_accumulators(store, now.minus(store.options.retention), &mut freed)?;
+    if let Some(size_max) = store.options.size_max {
+        shrink(store, size_max, &mut freed)?;
     }
-    // Holding the old state up to here has the directories removed by this thread.
-    drop(state);
-    freed.entries += before.saturating_sub(after.history.unsealed()) as u64;
-    if freed != CleanUp::default() {
-        store.events.cleaned(freed.partitions, freed.entries, freed.bytes);
+    for (kind, freed) in &freed.kinds {
+        store.events.cleaned(kind.name(), freed.count, freed.bytes);
     }
     Ok(freed)
+}
+
+/// Partitions whose retention has ended and that are not needed for coarser tiers any more.
+pub(super) fn removable<P: Part>(
+    tiers: &Tiers<P>,
+    now: Timestamp,
+    options: &Options,
+) -> Vec<(Tier, P)> {
+    let forgotten = now.minus(longest(options));
+    let goes = |(tier, part): &(Tier, &P)| {
+        let spare = !part.is_usable() || part.end() <= forgotten || tiers.is_rolled_up(*tier, *part);
+        part.end() <= now.minus(kept(options, *tier)) && spare
+    };
+    tiers.all().filter(goes).map(|(tier, part)| (tier, part.clone())).collect()
+}
+
+/// Removes a partition of samples; its room returns when its last reader has gone.
+fn remove(
+    store: &Inner,
+    tier: Tier,
+    partition: &Arc<Partition>,
+    freed: &mut CleanUp,
+) -> Result<(), StoreError> {
+    let dir = partition.dir().to_owned();
+    store.edit(move |state| {
+        Arc::make_mut(&mut state.tiers).remove(tier, |known| known.dir() == dir);
+    })?;
+    partition.doom();
+    freed.partitions += 1;
+    freed.add(tier.into(), (partition.manifest().samples, partition.manifest().bytes));
+    Ok(())
+}
+
+/// Removes the oldest partitions, the finest tier first, until the store is small enough. What no
+/// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same.
+fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), StoreError> {
+    let before = freed.partitions;
+    while size(store) > size_max {
+        let state = store.state();
+        let Some((tier, oldest)) = state.tiers.all().next() else { break };
+        let oldest = Arc::clone(oldest);
+        if !state.tiers.is_rolled_up(tier, &oldest)
+            && let Err(error) = roll_up(store, tier, &oldest)
+        {
+            store.events.left_over(oldest.dir(), &error);
+        }
+        drop(state);
+        remove(store, tier, &oldest, freed)?;
+    }
+    freed.for_size = freed.partitions - before;
+    if freed.for_size > 0 {
+        store.events.cleaned_for_size(freed.for_size, size_max);
+    }
+    Ok(())
+}
+
+/// Bytes on disk, as [`Stats`](super::Stats) has them.
+fn size(store: &Inner) -> u64 {
+    let state = store.state();
+    let samples = state.tiers.all().map(|(_, partition)| partition.bytes()).sum::<u64>();
+    let history = state.history.partitions.iter().map(|partition| partition.bytes()).sum::<u64>();
+    let others = [keys::WAL, keys::CATALOG].map(|name| partition::size_of(&store.dir.join(name)));
+    samples + history + others.iter().sum::<u64>()
+}
+
+fn clean_history(
+    store: &Inner,
+    limit: Timestamp,
+    freed: &mut CleanUp,
+) -> Result<(), StoreError> {
+    let state = store.state();
+    let doomed: Vec<Arc<Partition>> = old_history(&state, limit).into_iter().cloned().collect();
+    let dirs: HashSet<PathBuf> = doomed.iter().map(|p| p.dir().to_owned()).collect();
+    let after = store.edit(move |state| {
+        Arc::make_mut(&mut state.history.partitions).retain(|p| !dirs.contains(p.dir()));
+        state.history.cut_older(limit);
+        state.history.forget_hidden();
+    })?;
+    for partition in &doomed {
+        partition.doom();
+        freed.add_history(partition);
+    }
+    for kind in Kind::ALL {
+        let tails = [&state, &after].map(|state| &state.history.tails[kind as usize]);
+        let [before, after] = tails.map(|tail| (tail.len() as u64, tail.bytes()));
+        let gone = (before.0.saturating_sub(after.0), before.1.saturating_sub(after.1));
+        freed.add(kind.into(), gone);
+    }
+    Ok(())
+}
+
+fn clean_accumulators(
+    store: &Inner,
+    limit: Timestamp,
+    freed: &mut CleanUp,
+) -> Result<(), StoreError> {
+    let mut small = store.state().small;
+    let gone = small.forget_accumulators(limit);
+    if gone.0 > 0 {
+        store.edit(move |state| {
+            let _ = state.small.forget_accumulators(limit);
+        })?;
+    }
+    freed.add(DataKind::Accumulators, gone);
+    Ok(())
 }
 
 /// Sealed history that is too old as a whole, or more than is kept: the oldest first, as long as the

@@ -1,31 +1,35 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Snapshot, StoreError,
     head::Series,
     partition::{self, Losses, Partition},
+    tiers::{Range, Span, choose},
 };
 use crate::{
     limits,
     model::{Labels, Matcher, Sample, SeriesSample, is_stale},
-    promql::{Queryable, RollupColumn, SelectError, Selected, Selection, SeriesData},
+    promql::{Queryable, RollupSpan, SelectError, Selected, Selection, SeriesData},
     time::Timestamp,
 };
 
+/// The least distance of two instants.
+const INSTANT: Duration = Duration::from_millis(1);
+/// Where only the series of a range are asked for, stretches of a hundredth of it are told apart.
+const SERIES_STRETCHES: u32 = 100;
+
 impl Queryable for Snapshot {
     fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
-        let Selection { matchers, start, end, column, .. } = selection;
         let mut found = Found::default();
-        let read = self.read(matchers, (*start, *end), *column, &mut found);
-        read.map_err(|error| match error {
+        self.read(selection, &mut found).map_err(|error| match error {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
         })?;
         let series = found.series.into_iter();
         let series = series.map(|(labels, samples)| SeriesData { labels, samples }).collect();
-        Ok(Selected { series, rollups: Vec::new() })
+        Ok(Selected { series, rollups: found.rollups })
     }
 }
 
@@ -34,6 +38,7 @@ impl Queryable for Snapshot {
 struct Found {
     series: BTreeMap<Labels, Vec<Sample>>,
     samples: usize,
+    rollups: Vec<RollupSpan>,
 }
 
 impl Found {
@@ -56,6 +61,17 @@ impl Found {
     }
 }
 
+/// The partitions of a span that hold samples of the range, each with what to read of it; the ends
+/// belong to it.
+fn parts_in(
+    span: &Span<Arc<Partition>>,
+    (start, end): Range,
+) -> impl Iterator<Item = (&Arc<Partition>, Range)> {
+    let within = (start.max(span.start), end.min(span.end.minus(INSTANT)));
+    let parts = span.parts.iter().filter(move |part| part.overlaps(within.0, within.1));
+    parts.map(move |part| (part, within))
+}
+
 fn check_series(count: usize) -> Result<(), StoreError> {
     let max = limits::QUERY_SERIES_MAX;
     if count <= max {
@@ -65,23 +81,21 @@ fn check_series(count: usize) -> Result<(), StoreError> {
 }
 
 impl Snapshot {
-    /// Partitions lie before the head and in order, so that samples come in order.
-    fn read(
-        &self,
-        matchers: &[Matcher],
-        range: (Timestamp, Timestamp),
-        column: RollupColumn,
-        found: &mut Found,
-    ) -> Result<(), StoreError> {
-        for partition in self.overlapping(range) {
-            self.served(partition.select(matchers, range, column, &mut |labels, samples| {
-                found.take(labels, samples)
-            }))?;
+    /// Partitions lie before the head, and spans of tiers are in order, so that samples come in order.
+    fn read(&self, selection: &Selection, found: &mut Found) -> Result<(), StoreError> {
+        let Selection { matchers, start, end, resolution, column } = selection;
+        for span in self.spans((*start, *end), *resolution) {
+            for (partition, within) in parts_in(&span, (*start, *end)) {
+                self.served(partition.select(matchers, within, *column, &mut |labels, samples| {
+                    found.take(labels, samples)
+                }))?;
+            }
+            found.rollups.extend(span.rollups());
         }
         for series in self.head.matching(matchers) {
             let mut samples = Vec::new();
-            self.read_open(&series, range, &mut samples);
-            partition::as_column(&mut samples, column);
+            self.read_open(&series, (*start, *end), &mut samples);
+            partition::as_column(&mut samples, *column);
             if !samples.is_empty() {
                 found.take(series.labels(), samples)?;
             }
@@ -100,12 +114,9 @@ impl Snapshot {
         series.view(self.state.epoch, start, end).read(start, end, out);
     }
 
-    fn overlapping(
-        &self,
-        (start, end): (Timestamp, Timestamp),
-    ) -> impl Iterator<Item = &Arc<Partition>> {
-        let partitions = self.state.partitions.iter();
-        partitions.filter(move |p| !p.is_damaged() && p.overlaps(start, end))
+    /// What to read for a range, both ends of which belong to it.
+    fn spans(&self, (start, end): Range, resolution: Duration) -> Vec<Span<Arc<Partition>>> {
+        choose(&self.state.tiers, (start, end.plus(INSTANT)), resolution)
     }
 
     /// Damage is reported once, and the rest is served; anything else is the reader's affair.
@@ -129,9 +140,10 @@ impl Snapshot {
         let mut found = BTreeSet::new();
         let every = [Vec::new()];
         let selectors = if selectors.is_empty() { &every } else { selectors };
+        let spans = self.spans(range, range.1.since(range.0) / SERIES_STRETCHES);
         for matchers in selectors {
-            for partition in self.overlapping(range) {
-                self.served(partition.series(matchers, range, &mut |labels| {
+            for (partition, within) in spans.iter().flat_map(|span| parts_in(span, range)) {
+                self.served(partition.series(matchers, within, &mut |labels| {
                     found.insert(labels.clone());
                     check_series(found.len())
                 }))?;

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use prost::Message as _;
+
 use super::{
     Change,
     record::{BadRecord, ChangeRecord, Kind, decode_change, encode_change},
@@ -81,6 +83,18 @@ impl Small {
                 .insert(metadata.name.clone(), Arc::new(metadata.clone()));
         }
         news
+    }
+
+    /// Forgets accumulators to which nothing was added since `limit`; tells how many, and their bytes.
+    pub(super) fn forget_accumulators(&mut self, limit: Timestamp) -> (u64, u64) {
+        let idle = |sum: &Arc<Accumulator>| sum.updated_at < limit;
+        let put = |sum: &Arc<Accumulator>| encode_change(&Change::PutAccumulator((**sum).clone()), 0);
+        let gone = self.accumulators.values().filter(|sum| idle(sum));
+        let sizes: Vec<u64> = gone.map(|sum| put(sum).encoded_len() as u64).collect();
+        if !sizes.is_empty() {
+            Arc::make_mut(&mut self.accumulators).retain(|_, sum| !idle(sum));
+        }
+        (sizes.len() as u64, sizes.iter().sum())
     }
 
     /// Applies a stored record; entries of the history are none of its business.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::{
     head::Epoch,
     history::History,
-    partition::Partition,
     record::{BadRecord, ChangeRecord, CheckpointRecord},
     small::Small,
+    tiers::Tiers,
 };
 use crate::time::Timestamp;
 
@@ -24,8 +24,8 @@ pub(super) struct State {
     pub(super) floor: Timestamp,
     pub(super) small: Small,
     pub(super) history: History,
-    /// Sealed samples, oldest first.
-    pub(super) partitions: Arc<Vec<Arc<Partition>>>,
+    /// Sealed samples and rollups.
+    pub(super) tiers: Arc<Tiers>,
 }
 
 impl Default for State {
@@ -36,7 +36,7 @@ impl Default for State {
             floor: Timestamp::from_millis(i64::MIN),
             small: Small::default(),
             history: History::default(),
-            partitions: Arc::default(),
+            tiers: Arc::default(),
         }
     }
 }

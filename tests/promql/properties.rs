@@ -17,7 +17,7 @@ fn limits(samples_max: usize) -> Limits {
 /// Counters with resets, gauges with gaps and NaN, a histogram; irregular in time.
 static MEMORY: LazyLock<Memory> = LazyLock::new(memory);
 
-fn memory() -> Memory {
+pub(crate) fn memory() -> Memory {
     let mut memory = Memory::default();
     for index in 0..120_i64 {
         let at = Timestamp::from_millis(index * 15_000 + (index * 7_919) % 4_000);
@@ -50,7 +50,7 @@ fn range() -> impl Strategy<Value = String> {
 }
 
 /// Instant vectors, of bounded depth.
-fn vector() -> impl Strategy<Value = String> {
+pub(crate) fn vector() -> impl Strategy<Value = String> {
     const WINDOWED: &[&str] = &[
         "rate",
         "increase",
@@ -112,7 +112,7 @@ fn vector() -> impl Strategy<Value = String> {
 }
 
 /// The series of a range at one step, as an instant query would give them.
-fn at(matrix: Value, step: Timestamp) -> Vec<(Labels, u64)> {
+pub(crate) fn at(matrix: Value, step: Timestamp) -> Vec<(Labels, u64)> {
     let Value::Matrix(series) = matrix else { panic!("a range is a matrix") };
     let sample = |series: SeriesData| {
         let value = series.samples.iter().find(|sample| sample.timestamp == step)?.value;
@@ -121,7 +121,7 @@ fn at(matrix: Value, step: Timestamp) -> Vec<(Labels, u64)> {
     series.into_iter().filter_map(sample).collect()
 }
 
-fn sorted(value: Value) -> Vec<(Labels, u64)> {
+pub(crate) fn sorted(value: Value) -> Vec<(Labels, u64)> {
     let Value::Vector(vector) = value else { panic!("a vector was asked for") };
     let bits = |(labels, sample): (Labels, Sample)| (labels, sample.value.to_bits());
     let mut out: Vec<_> = vector.into_iter().map(bits).collect();

@@ -1,4 +1,5 @@
-//! Prometheus' test-script format: reading it and running it.
+//! Prometheus' test-script format: reading it and running it. There is one more command, for what
+//! stands instead of old samples: `roll_up 1h before 1d` keeps rollups of an hour before that time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -86,6 +87,7 @@ impl<'a> Script<'a> {
                 self.memory.clear();
                 Ok(())
             }
+            "roll_up" => self.roll_up(rest),
             "load" | "load_with_nhcb" => self.load(rest, &block),
             _ if word.starts_with("eval") => {
                 self.outcome.checked += 1;
@@ -117,6 +119,14 @@ impl<'a> Script<'a> {
                 at = at.plus(interval);
             }
         }
+        Ok(())
+    }
+
+    fn roll_up(&mut self, rest: &str) -> Check {
+        let (resolution, before) =
+            rest.split_once(" before ").ok_or_else(|| format!("malformed roll_up: {rest:?}"))?;
+        let before = time(before.trim())?;
+        self.memory.roll_up(duration(resolution.trim())?, before, before);
         Ok(())
     }
 

@@ -33,6 +33,11 @@ const SOCKET_BYTES_MAX: usize = 107;
 const LOG_SIZE_MIN: Bytes = Bytes(4096);
 const LOG_FILES_MAX: u64 = 1000;
 const BUCKETS_MAX: usize = 200;
+/// How long anything is kept: partitions are two hours long at least, and numbers of years end somewhere.
+const KEPT_MIN: Duration = Duration::from_hours(1);
+const KEPT_MAX: Duration = Duration::from_hours(24 * 36_500);
+/// The log alone may take so much between two checkpoints.
+const STORE_SIZE_MIN: Bytes = Bytes(64 << 20);
 
 /// Upper bounds of histograms made from single observations: those of Prometheus' client libraries.
 const HISTOGRAM_BUCKETS: [f64; 11] =
@@ -271,15 +276,37 @@ fn check_buckets(buckets: &[f64]) -> Result<(), String> {
 
 fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
     let usual = store::Options::default();
-    let kept = within(Duration::from_hours(1), DAY * 36_500);
+    let kept = within(KEPT_MIN, KEPT_MAX);
     let retention = section.take_if("retention", usual.retention, &kept);
+    let (raw, five) = (retention.value, usual.retention_5m.max(retention.value));
+    let five = section.take_if("retention_5m", five, no_shorter("retention", raw));
+    let hour = usual.retention_1h.max(five.value);
+    let hour = section.take_if("retention_1h", hour, no_shorter("retention_5m", five.value));
     let history = section.take_if("history_retention", usual.history_retention, &kept);
+    let size_max = section.optional_if("size_max", within(STORE_SIZE_MIN, Bytes(1 << 50)));
     let shorter = retention.value.min(history.value);
     let cleanup = section.take_if("cleanup_interval", DAY.min(shorter), within(MINUTE, shorter));
     section.finish();
-    let options =
-        store::Options { retention: retention.value, history_retention: history.value, ..usual };
+    let options = store::Options {
+        retention: raw,
+        retention_5m: five.value,
+        retention_1h: hour.value,
+        history_retention: history.value,
+        size_max: size_max.map(|said| said.value.0),
+        ..usual
+    };
     (options, cleanup.value)
+}
+
+/// A check for how long a tier is kept: rollups are made of the finer tier, and outlive it.
+fn no_shorter(finer: &str, least: Duration) -> impl Fn(&Duration) -> Result<(), String> {
+    move |value| {
+        if *value < least {
+            let (value, least) = (value.show(), least.show());
+            return Err(format!("{value} is less than {finer}, {least}; write {least} or more"));
+        }
+        within(KEPT_MIN, KEPT_MAX)(value)
+    }
 }
 
 /// A check for values from `least` to `most`.

@@ -25,7 +25,8 @@ enum Counter {
 }
 
 /// The difference between first and last sample, extrapolated to the window's edges: to an edge
-/// that is near, else by half the average distance of samples; a counter not below zero.
+/// that is near, else by half the average distance of samples; a counter not below zero. Near is what
+/// lies within the average distance, or within the resolution where rollups stand at that edge.
 fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     let [first, .., last] = window.samples else { return None };
     let mut difference = last.value - first.value;
@@ -36,12 +37,15 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     let (first_at, last_at) = (first.timestamp.as_millis(), last.timestamp.as_millis());
     let sampled = seconds(first_at, last_at);
     let average = sampled / (window.samples.len() - 1) as f64;
-    let stretch = |gap: f64| if gap >= average * 1.1 { average / 2.0 } else { gap };
-    let mut before = stretch(seconds(window.start, first_at));
+    let stretch = |gap: f64, resolution: i64| {
+        let near = average.max(seconds(0, resolution)) * 1.1;
+        if gap >= near { average / 2.0 } else { gap }
+    };
+    let mut before = stretch(seconds(window.start, first_at), window.edges.0);
     if counter == Counter::Yes && difference > 0.0 && first.value >= 0.0 {
         before = before.min(sampled * (first.value / difference));
     }
-    let after = stretch(seconds(last_at, window.end));
+    let after = stretch(seconds(last_at, window.end), window.edges.1);
     Some(difference * ((sampled + before + after) / sampled))
 }
 

@@ -14,10 +14,11 @@ mod vectors;
 use crate::model::Sample;
 
 use super::{
-    QueryError,
+    QueryError, RollupColumn,
     columns::{Column, Cursor, Evaluated, Grid, Windows, absent, distinct, merged},
     eval::Evaluator,
     plan::{Kind, Node},
+    rollups::{Frame, Reader, Reading},
 };
 
 type Result<T> = std::result::Result<T, QueryError>;
@@ -58,6 +59,7 @@ struct WindowBody {
     apply: fn(&Window<'_>) -> Option<f64>,
     keeps_name: bool,
     wants_counter: bool,
+    reading: Reading,
 }
 
 /// What a range function sees at one step.
@@ -72,6 +74,12 @@ struct Window<'a> {
     now: i64,
     /// The scalar argument, if there is one.
     parameter: f64,
+    /// How coarse the coarsest of the samples is, in milliseconds; zero: all are as they came.
+    resolution: i64,
+    /// The same at the start of the window, and at its end.
+    edges: (i64, i64),
+    /// For means over rollups: how many values each sample stands for; else empty.
+    counts: &'a [Sample],
 }
 
 impl Window<'_> {
@@ -87,6 +95,7 @@ impl Window<'_> {
 /// A function's call: its arguments are evaluated when it asks for them.
 struct Call<'a, 'e> {
     evaluator: &'a mut Evaluator<'e>,
+    name: &'static str,
     arguments: &'a [Node],
     grid: &'a Grid,
 }
@@ -100,8 +109,9 @@ impl Call<'_, '_> {
         self.evaluator.scalar(&self.arguments[index], self.grid)
     }
 
-    fn windows(&mut self, index: usize) -> Result<Windows> {
-        self.evaluator.windows(&self.arguments[index], self.grid)
+    fn windows(&mut self, index: usize, reading: Reading) -> Result<Windows> {
+        let reader = Reader { name: self.name, reading };
+        self.evaluator.windows(&self.arguments[index], self.grid, reader)
     }
 
     /// A string argument: strings are always literals.
@@ -155,7 +165,9 @@ impl Function {
         parameters: &'static [Kind],
         apply: fn(&Window<'_>) -> Option<f64>,
     ) -> Self {
-        let body = Body::Window(WindowBody { apply, keeps_name: false, wants_counter: false });
+        let (keeps_name, wants_counter) = (false, false);
+        let reading = Reading::Samples { room: 1 };
+        let body = Body::Window(WindowBody { apply, keeps_name, wants_counter, reading });
         let (returns, required) = (Kind::Vector, parameters.len());
         Self { name, help, parameters, required, repeats: false, returns, body }
     }
@@ -178,6 +190,15 @@ impl Function {
         Self { body, ..self }
     }
 
+    /// For range functions that can do with rollups, or need more than one of them.
+    const fn reading(self, reading: Reading) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { reading, ..body }),
+            body => body,
+        };
+        Self { body, ..self }
+    }
+
     const fn repeating(self) -> Self {
         Self { repeats: true, ..self }
     }
@@ -191,6 +212,9 @@ const S: Kind = Kind::Scalar;
 const T: Kind = Kind::Text;
 const V: Kind = Kind::Vector;
 const M: Kind = Kind::Matrix;
+
+/// For functions that compare samples with each other.
+const PAIRS: Reading = Reading::Samples { room: 2 };
 
 /// All functions, by name.
 pub static FUNCTIONS: &[Function] = &[
@@ -208,22 +232,27 @@ pub static FUNCTIONS: &[Function] = &[
     Function::map("asinh", "inverse hyperbolic sine", f64::asinh),
     Function::map("atan", "arc tangent", f64::atan),
     Function::map("atanh", "inverse hyperbolic tangent", f64::atanh),
-    Function::window("avg_over_time", "mean of the window", &[M], over_time::avg),
+    Function::window("avg_over_time", "mean of the window", &[M], over_time::avg)
+        .reading(Reading::Mean),
     Function::map("ceil", "rounded up", f64::ceil),
-    Function::window("changes", "how often the value changed", &[M], over_time::changes),
+    Function::window("changes", "how often the value changed", &[M], over_time::changes)
+        .reading(PAIRS),
     Function::map_with("clamp", "limited to a range", (&[V, S, S], 3), math::clamp),
     Function::map_with("clamp_max", "limited from above", (&[V, S], 2), math::clamp_max),
     Function::map_with("clamp_min", "limited from below", (&[V, S], 2), math::clamp_min),
     Function::map("cos", "cosine", f64::cos),
     Function::map("cosh", "hyperbolic cosine", f64::cosh),
-    Function::window("count_over_time", "samples in the window", &[M], over_time::count),
+    Function::window("count_over_time", "samples in the window", &[M], over_time::count)
+        .reading(Reading::Column(RollupColumn::Count)),
     Function::whole("day_of_month", "1 to 31, UTC", (&[V], 0), date::day_of_month),
     Function::whole("day_of_week", "0 (Sunday) to 6, UTC", (&[V], 0), date::day_of_week),
     Function::whole("day_of_year", "1 to 366, UTC", (&[V], 0), date::day_of_year),
     Function::whole("days_in_month", "28 to 31, UTC", (&[V], 0), date::days_in_month),
     Function::map("deg", "radians to degrees", f64::to_degrees),
-    Function::window("delta", "difference over the window, extrapolated", &[M], counters::delta),
-    Function::window("deriv", "slope per second, by regression", &[M], over_time::deriv),
+    Function::window("delta", "difference over the window, extrapolated", &[M], counters::delta)
+        .reading(Reading::Differences),
+    Function::window("deriv", "slope per second, by regression", &[M], over_time::deriv)
+        .reading(PAIRS),
     Function::map("exp", "e to the power", f64::exp),
     Function::map("floor", "rounded down", f64::floor),
     Function::whole(
@@ -233,9 +262,13 @@ pub static FUNCTIONS: &[Function] = &[
         histogram::quantile,
     ),
     Function::whole("hour", "0 to 23, UTC", (&[V], 0), date::hour),
-    Function::window("idelta", "difference of the last two samples", &[M], counters::idelta),
-    Function::window("increase", "increase of a counter", &[M], counters::increase).of_counters(),
-    Function::window("irate", "rate between the last two samples", &[M], counters::irate),
+    Function::window("idelta", "difference of the last two samples", &[M], counters::idelta)
+        .reading(PAIRS),
+    Function::window("increase", "increase of a counter", &[M], counters::increase)
+        .reading(Reading::Differences)
+        .of_counters(),
+    Function::window("irate", "rate between the last two samples", &[M], counters::irate)
+        .reading(PAIRS),
     Function::whole("label_join", "labels joined into one", (&[V, T, T, T], 3), labels::join)
         .repeating(),
     Function::whole(
@@ -245,12 +278,15 @@ pub static FUNCTIONS: &[Function] = &[
         labels::replace,
     ),
     Function::window("last_over_time", "newest sample of the window", &[M], over_time::last)
+        .reading(Reading::Newest)
         .keeping_name(),
     Function::map("ln", "natural logarithm", f64::ln),
     Function::map("log10", "decimal logarithm", f64::log10),
     Function::map("log2", "binary logarithm", f64::log2),
-    Function::window("max_over_time", "greatest value of the window", &[M], over_time::max),
-    Function::window("min_over_time", "least value of the window", &[M], over_time::min),
+    Function::window("max_over_time", "greatest value of the window", &[M], over_time::max)
+        .reading(Reading::Column(RollupColumn::Max)),
+    Function::window("min_over_time", "least value of the window", &[M], over_time::min)
+        .reading(Reading::Column(RollupColumn::Min)),
     Function::whole("minute", "0 to 59, UTC", (&[V], 0), date::minute),
     Function::whole("month", "1 to 12, UTC", (&[V], 0), date::month),
     Function::whole("pi", "π", (&[], 0), vectors::pi).returning(S),
@@ -259,13 +295,15 @@ pub static FUNCTIONS: &[Function] = &[
         "value in so many seconds, by regression",
         &[M, S],
         over_time::predict_linear,
-    ),
+    )
+    .reading(PAIRS),
     Function::window(
         "present_over_time",
         "1 where the window has a sample",
         &[M],
         over_time::present,
-    ),
+    )
+    .reading(Reading::Newest),
     Function::whole(
         "quantile_over_time",
         "quantile of the window",
@@ -274,8 +312,10 @@ pub static FUNCTIONS: &[Function] = &[
     ),
     Function::map("rad", "degrees to radians", f64::to_radians),
     Function::window("rate", "increase of a counter per second", &[M], counters::rate)
+        .reading(Reading::Differences)
         .of_counters(),
-    Function::window("resets", "how often a counter was reset", &[M], over_time::resets),
+    Function::window("resets", "how often a counter was reset", &[M], over_time::resets)
+        .reading(PAIRS),
     Function::map_with("round", "rounded to a multiple", (&[V, S], 1), math::round),
     Function::whole("scalar", "the value of the only series", (&[V], 1), vectors::scalar)
         .returning(S),
@@ -292,7 +332,8 @@ pub static FUNCTIONS: &[Function] = &[
         over_time::stddev,
     ),
     Function::window("stdvar_over_time", "variance of the window", &[M], over_time::stdvar),
-    Function::window("sum_over_time", "sum of the window", &[M], over_time::sum),
+    Function::window("sum_over_time", "sum of the window", &[M], over_time::sum)
+        .reading(Reading::Column(RollupColumn::Sum)),
     Function::map("tan", "tangent", f64::tan),
     Function::map("tanh", "hyperbolic tangent", f64::tanh),
     Function::whole("time", "the time of the step, in seconds", (&[], 0), vectors::time)
@@ -313,11 +354,11 @@ pub(super) fn evaluate(
     arguments: &[Node],
     grid: &Grid,
 ) -> Result<Evaluated> {
-    let mut call = Call { evaluator, arguments, grid };
+    let mut call = Call { evaluator, name: function.name, arguments, grid };
     match function.body {
         Body::Map(apply) => map(&mut call, |value, _| Some(apply(value))),
         Body::MapWith(apply) => map(&mut call, apply),
-        Body::Window(body) => over_windows(&mut call, function.name, body),
+        Body::Window(body) => over_windows(&mut call, body),
         Body::Whole(apply) => apply(&mut call),
     }
 }
@@ -338,15 +379,15 @@ fn map(call: &mut Call<'_, '_>, apply: impl Fn(f64, &[f64]) -> Option<f64>) -> R
     Ok(Evaluated::Vector(merged(mapped.collect())?))
 }
 
-fn over_windows(call: &mut Call<'_, '_>, name: &str, body: WindowBody) -> Result<Evaluated> {
-    let windows = call.windows(0)?;
+fn over_windows(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Evaluated> {
+    let windows = call.windows(0, body.reading)?;
     let parameter = match call.arguments.len() {
         2 => Some(call.scalar(1)?),
         _ => None,
     };
     let parameter = |step: usize| parameter.as_ref().map_or(f64::NAN, |values| values[step]);
     if body.wants_counter {
-        inform_about_gauges(call, name, &windows);
+        inform_about_gauges(call, &windows);
     }
     Ok(Evaluated::Vector(slide(call, &windows, body, parameter)?))
 }
@@ -361,18 +402,21 @@ fn slide(
     let grid = call.grid;
     call.evaluator.check_slots(windows.series.len(), grid)?;
     let mut columns = Vec::with_capacity(windows.series.len());
-    for series in &windows.series {
-        let mut cursor = Cursor::default();
+    for (index, series) in windows.series.iter().enumerate() {
+        let counts = windows.counts.get(index).map_or(&[][..], Vec::as_slice);
+        let (mut cursor, mut counting) = (Cursor::default(), Cursor::default());
         let slot = |(step, end): (usize, &i64)| {
             // A window may be long enough that one series takes seconds.
             call.evaluator.check_cancelled()?;
-            let (start, end) = (end.saturating_sub(windows.range), *end);
-            let samples = cursor.window(&series.samples, start, end);
-            if samples.is_empty() {
+            let frame = windows.reach.frame(*end);
+            let Frame { start, end, resolution, edges, .. } = frame;
+            let samples = frame.seen(cursor.window(&series.samples, start, end));
+            if samples.is_empty() || !frame.fits {
                 return Ok(absent());
             }
+            let counts = counting.window(counts, start, end);
             let (now, parameter) = (grid.time(step), parameter(step));
-            let window = Window { samples, start, end, now, parameter };
+            let window = Window { samples, start, end, now, parameter, resolution, edges, counts };
             Ok((body.apply)(&window).unwrap_or_else(absent))
         };
         let values = windows.ends.iter().enumerate().map(slot).collect::<Result<_>>()?;
@@ -386,14 +430,15 @@ fn slide(
 }
 
 /// A rate of something that is no counter is a common mistake; the name tells.
-fn inform_about_gauges(call: &mut Call<'_, '_>, function: &str, windows: &Windows) {
+fn inform_about_gauges(call: &mut Call<'_, '_>, windows: &Windows) {
     const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
     for series in &windows.series {
         let metric = series.labels.metric();
         if !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
             call.evaluator.inform(&format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
-                 {metric:?} in {function}()"
+                 {metric:?} in {}()",
+                call.name
             ));
         }
     }

@@ -4,10 +4,14 @@
 use crate::model::Sample;
 
 use super::{super::aggregate::warn_about_quantiles, Call, Evaluated, Result, Window, WindowBody};
-use crate::promql::numbers;
+use crate::promql::{numbers, rollups::Reading};
 
 pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::mean(&window.to_vec()))
+    if window.resolution == 0 {
+        return Some(numbers::mean(&window.to_vec()));
+    }
+    let count = numbers::sum(window.counts.iter().map(|sample| sample.value));
+    (count > 0.0).then(|| numbers::sum(window.values()) / count)
 }
 
 pub(super) fn min(window: &Window<'_>) -> Option<f64> {
@@ -23,7 +27,10 @@ pub(super) fn sum(window: &Window<'_>) -> Option<f64> {
 }
 
 pub(super) fn count(window: &Window<'_>) -> Option<f64> {
-    Some(window.samples.len() as f64)
+    if window.resolution == 0 {
+        return Some(window.samples.len() as f64);
+    }
+    Some(numbers::sum(window.values()))
 }
 
 pub(super) fn last(window: &Window<'_>) -> Option<f64> {
@@ -45,10 +52,11 @@ pub(super) fn stdvar(window: &Window<'_>) -> Option<f64> {
 /// The parameter comes first, unlike in the other functions of this family.
 pub(super) fn quantile(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let phi = call.scalar(0)?;
-    let windows = call.windows(1)?;
+    let reading = Reading::Samples { room: 1 };
+    let windows = call.windows(1, reading)?;
     warn_about_quantiles(call.evaluator, &phi);
     let apply = |window: &Window<'_>| Some(numbers::quantile(window.parameter, &window.to_vec()));
-    let body = WindowBody { apply, keeps_name: false, wants_counter: false };
+    let body = WindowBody { apply, keeps_name: false, wants_counter: false, reading };
     Ok(Evaluated::Vector(super::slide(call, &windows, body, |step| phi[step])?))
 }
 

@@ -6,6 +6,7 @@ use crate::{
         aggregate,
         columns::{self, Column, Cursor, merged},
         plan::Node,
+        rollups::Reading,
     },
 };
 
@@ -39,14 +40,15 @@ pub(super) fn absent_vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 }
 
 pub(super) fn absent_over_time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    let windows = call.windows(0)?;
+    let windows = call.windows(0, Reading::Newest)?;
     let mut present = vec![false; call.grid.count];
     for series in &windows.series {
         call.evaluator.check_cancelled()?;
         let mut cursor = Cursor::default();
         for (slot, end) in present.iter_mut().zip(&windows.ends) {
-            let start = end.saturating_sub(windows.range);
-            *slot |= !cursor.window(&series.samples, start, *end).is_empty();
+            let frame = windows.reach.frame(*end);
+            let samples = cursor.window(&series.samples, frame.start, frame.end);
+            *slot |= !frame.seen(samples).is_empty();
         }
     }
     Ok(where_missing(&call.arguments[0], &present))

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Labels, Sample},
-    store::block,
+    store::chunk::block,
     time::Timestamp,
 };
 

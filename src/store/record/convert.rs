@@ -347,6 +347,7 @@ impl From<&Accumulator> for AccumulatorRecord {
             sum: accumulator.sum.to_bits(),
             bounds: accumulator.buckets.iter().map(|(bound, _)| bound.to_bits()).collect(),
             counts: accumulator.buckets.iter().map(|(_, count)| *count).collect(),
+            updated_at: accumulator.updated_at.as_millis(),
         }
     }
 }
@@ -361,6 +362,7 @@ impl TryFrom<&AccumulatorRecord> for Accumulator {
             kind: at(&KINDS, record.kind, "metric kind")?,
             count: record.count,
             sum: f64::from_bits(record.sum),
+            updated_at: Timestamp::from_millis(record.updated_at),
             buckets: bounds.zip(record.counts.iter().copied()).collect(),
         })
     }
@@ -455,6 +457,7 @@ mod tests {
             kind: MetricKind::Summary,
             count: 3,
             sum: 1.5,
+            updated_at: Timestamp::from_secs(7),
             buckets: vec![(0.5, 2), (f64::INFINITY, 1)],
         }));
     }

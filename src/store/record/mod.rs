@@ -266,6 +266,8 @@ pub(super) struct AccumulatorRecord {
     pub bounds: Vec<u64>,
     #[prost(uint64, repeated, tag = "6")]
     pub counts: Vec<u64>,
+    #[prost(sint64, tag = "7")]
+    pub updated_at: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

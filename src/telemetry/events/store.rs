@@ -18,7 +18,10 @@ pub struct StoreEvents {
     quarantined: IntCounter,
     torn_bytes: IntCounter,
     sealed: IntCounter,
-    freed_bytes: IntCounter,
+    freed: IntCounterVec,
+    freed_bytes: IntCounterVec,
+    compactions: IntCounterVec,
+    compacted_bytes: IntCounterVec,
     series: IntGauge,
     written_bytes: IntCounterVec,
 }
@@ -54,9 +57,25 @@ impl StoreEvents {
                 "balefire_store_sealed_samples_total",
                 "Samples moved into partitions.",
             ),
-            freed_bytes: counter(
+            freed: telemetry.counter_vec(
+                "balefire_store_freed_total",
+                "Samples, rollups, entries of the history and accumulators removed by retention.",
+                &["kind"],
+            ),
+            freed_bytes: telemetry.counter_vec(
                 "balefire_store_freed_bytes_total",
-                "Bytes of partitions removed by retention.",
+                "Bytes removed by retention.",
+                &["kind"],
+            ),
+            compactions: telemetry.counter_vec(
+                "balefire_store_compactions_total",
+                "Partitions made out of others.",
+                &["tier"],
+            ),
+            compacted_bytes: telemetry.counter_vec(
+                "balefire_store_compacted_bytes_total",
+                "Bytes of partitions made out of others.",
+                &["tier"],
             ),
             written_bytes: telemetry.counter_vec(
                 "balefire_store_written_bytes_total",
@@ -110,10 +129,28 @@ impl StoreEvents {
         tracing::debug!(samples, partitions, "samples sealed");
     }
 
-    /// Old data was removed.
-    pub fn cleaned(&self, partitions: u64, entries: u64, bytes: u64) {
-        self.freed_bytes.inc_by(bytes);
-        tracing::info!(partitions, entries, bytes, "old data removed");
+    /// A partition was made out of others.
+    pub fn compacted(&self, tier: &str, partitions: usize, bytes: u64) {
+        self.compactions.with_label_values(&[tier]).inc();
+        self.compacted_bytes.with_label_values(&[tier]).inc_by(bytes);
+        tracing::debug!(tier, partitions, bytes, "partitions compacted");
+    }
+
+    /// Old data of one kind was removed.
+    pub fn cleaned(&self, kind: &str, count: u64, bytes: u64) {
+        self.freed.with_label_values(&[kind]).inc_by(count);
+        self.freed_bytes.with_label_values(&[kind]).inc_by(bytes);
+        tracing::info!(kind, count, bytes, "old data removed");
+    }
+
+    /// Partitions were removed before their time, because the store had grown too large.
+    pub fn cleaned_for_size(&self, partitions: u64, size_max: u64) {
+        tracing::warn!(
+            partitions,
+            size_max,
+            "the store was larger than [storage] size_max: its oldest samples were removed before \
+             their time"
+        );
     }
 
     /// A file of no further use could not be removed.
