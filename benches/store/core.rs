@@ -36,10 +36,9 @@ impl Core {
         self.store.seal().map_err(|error| error.to_string())
     }
 
-    /// Short partitions into long ones with their rollups; `None` while there is no such thing.
-    #[expect(clippy::unused_self, reason = "will ask the store, once it can")]
-    pub(crate) fn compact(&self) -> Option<Result<(), String>> {
-        None
+    /// Short partitions into long ones with their rollups, all that is due.
+    pub(crate) fn compact(&self) -> Result<(), String> {
+        self.store.compact().map(drop).map_err(|error| error.to_string())
     }
 
     /// Bytes that the store says it wrote, by kind (log, sealing, compaction, catalog); null while it
