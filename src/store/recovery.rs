@@ -5,6 +5,7 @@
 
 use std::{
     fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,7 +14,7 @@ use std::{
 use super::{
     Recovery, StoreError, commit,
     head::{Admission, Bounds, Head, Series},
-    keys,
+    keys, layout,
     partition::{Handles, Partition},
     record::{BadRecord, ChangeRecord, CheckpointRecord},
     rollup::Tier,
@@ -56,6 +57,7 @@ pub(super) fn recover(
     handles: &Arc<Handles>,
     head: Head,
 ) -> Result<Found, StoreError> {
+    check_format(dir, options)?;
     let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
     for name in Tier::ALL.map(keys::tier).into_iter().chain(others) {
         let path = dir.join(name);
@@ -80,6 +82,37 @@ pub(super) fn recover(
     settle(&mut found.state);
     found.head.cut(found.state.sealed);
     Ok(found)
+}
+
+/// Whether the directory has our format; a new one is marked so.
+fn check_format(dir: &Path, options: &WalOptions) -> Result<(), StoreError> {
+    let path = dir.join(layout::FORMAT);
+    match fs::read_to_string(&path) {
+        Ok(text) if text.lines().next() == Some(layout::FORMAT_LINE) => Ok(()),
+        Ok(text) => {
+            let found = text.lines().next().unwrap_or_default().to_owned();
+            Err(StoreError::UnknownStore { path, found })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if options.dir.exists() {
+                return Err(StoreError::UnknownStore { path, found: String::new() });
+            }
+            mark_format(dir, &path)
+        }
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}
+
+/// Done before anything else is there: a directory with a log and without a mark is not one of ours.
+fn mark_format(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let unfinished = keys::unfinished(path);
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(format!("{}\n", layout::FORMAT_LINE).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        File::open(dir)?.sync_all()
+    });
+    written.map_err(StoreError::io("write", path))
 }
 
 /// The partitions of samples. What a crash has left beside the partition that was made of it is removed.
