@@ -52,6 +52,18 @@ pub enum StoreError {
         /// Ours.
         known: u8,
     },
+    /// The directory holds something else than a store of ours.
+    #[error(
+        "{path} says {found:?} where this program knows \"{known}\": the store was written by another \
+         version; use that one, or move the directory away to begin anew; it was left as it is",
+        path = path.display(), known = super::layout::FORMAT_LINE
+    )]
+    UnknownStore {
+        /// The file that names the format.
+        path: PathBuf,
+        /// What it says; empty where it is missing.
+        found: String,
+    },
     /// What was written does not read back as it was written, or was damaged later.
     #[error("{path} is damaged: {reason}", path = path.display())]
     Damaged {
@@ -124,9 +136,10 @@ impl StoreError {
     /// What kind of failure this is.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Locked { .. } | Self::UnknownFormat { .. } | Self::Busy(_) => {
-                ErrorCode::FailedPrecondition
-            }
+            Self::Locked { .. }
+            | Self::UnknownFormat { .. }
+            | Self::UnknownStore { .. }
+            | Self::Busy(_) => ErrorCode::FailedPrecondition,
             Self::NoStore { .. } => ErrorCode::NotFound,
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,

@@ -2,8 +2,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -25,12 +27,12 @@ impl Drop for Lock {
 impl Lock {
     /// Takes the directory, which is made where it is missing.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        make_durably(dir).map_err(StoreError::io("create", dir))?;
         let path = dir.join(keys::LOCK);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = file.map_err(StoreError::io("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock_patiently(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(StoreError::Locked { dir: dir.to_owned(), holder: holder(&mut file) });
@@ -42,6 +44,34 @@ impl Lock {
         let _ = written;
         Ok(Self(file))
     }
+}
+
+/// Makes a directory, and makes durable that it is there: also where an earlier process made it and
+/// came no further.
+fn make_durably(dir: &Path) -> io::Result<()> {
+    let missing = dir.ancestors().take_while(|dir| !dir.exists()).count();
+    fs::create_dir_all(dir)?;
+    for made in dir.ancestors().take(missing.max(1)) {
+        // The parent of a relative path of one part is the working directory.
+        let parent = made.parent().filter(|parent| *parent != Path::new(""));
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// A process that was killed a moment ago may have left a child between fork and exec, which shares
+/// its lock until the one becomes the other.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+fn lock_patiently(file: &File) -> rustix::io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Makes sure that nobody holds a store, and that nobody takes it while this lives; changes nothing.

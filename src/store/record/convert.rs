@@ -397,7 +397,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::model::{Labels, stale_nan};
+    use crate::model::Labels;
 
     #[track_caller]
     fn check(change: Change) {
