@@ -85,10 +85,10 @@ fn write_store(dir: &Path, clock: &Clock) -> Store {
     clock.set(START.plus(20 * DAY));
     assert!(store.seal().unwrap() > 0);
     store.compact().unwrap();
-    let now = clock.now();
-    fill(&store, now.minus(Duration::from_hours(7)), 60);
+    fill(&store, clock.now().minus(Duration::from_hours(1)), 60);
+    clock.set(clock.now().plus(Duration::from_hours(6)));
     assert!(store.seal().unwrap() > 0);
-    fill(&store, now.minus(Duration::from_mins(90)), 80);
+    fill(&store, clock.now().minus(Duration::from_mins(90)), 80);
     store
 }
 

@@ -172,7 +172,7 @@ async fn write_much(daemon: &Daemon) {
 }
 
 /// A reader that goes away is let go of, and its links with it; meanwhile there is one backup.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_backup_is_refused_while_one_is_under_way() {
     let daemon = Daemon::start("");
     write_much(&daemon).await;
