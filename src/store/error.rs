@@ -119,7 +119,9 @@ impl StoreError {
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
-            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
+            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => {
+                ErrorCode::ResourceExhausted
+            }
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
     }

@@ -367,7 +367,8 @@ fn restore_catalog(
 
 /// What lies in partitions is not needed in memory: a crash may have come between the two.
 fn settle(state: &mut State) {
-    let floor = state.tiers.all().map(|(_, partition)| partition.end()).max().unwrap_or(state.floor);
+    let floor =
+        state.tiers.all().map(|(_, partition)| partition.end()).max().unwrap_or(state.floor);
     let mut sealed = state.history.sealed;
     for partition in state.history.partitions.iter() {
         for (sealed, span) in sealed.iter_mut().zip(&partition.manifest().history) {

@@ -154,7 +154,8 @@ pub(super) fn removable<P: Part>(
 ) -> Vec<(Tier, P)> {
     let forgotten = now.minus(longest(options));
     let goes = |(tier, part): &(Tier, &P)| {
-        let spare = !part.is_usable() || part.end() <= forgotten || tiers.is_rolled_up(*tier, *part);
+        let spare =
+            !part.is_usable() || part.end() <= forgotten || tiers.is_rolled_up(*tier, *part);
         part.end() <= now.minus(kept(options, *tier)) && spare
     };
     tiers.all().filter(goes).map(|(tier, part)| (tier, part.clone())).collect()
@@ -209,11 +210,7 @@ fn size(store: &Inner) -> u64 {
     samples + history + others.iter().sum::<u64>()
 }
 
-fn clean_history(
-    store: &Inner,
-    limit: Timestamp,
-    freed: &mut CleanUp,
-) -> Result<(), StoreError> {
+fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result<(), StoreError> {
     let state = store.state();
     let doomed: Vec<Arc<Partition>> = old_history(&state, limit).into_iter().cloned().collect();
     let dirs: HashSet<PathBuf> = doomed.iter().map(|p| p.dir().to_owned()).collect();

@@ -86,9 +86,12 @@ impl Snapshot {
         let Selection { matchers, start, end, resolution, column } = selection;
         for span in self.spans((*start, *end), *resolution) {
             for (partition, within) in parts_in(&span, (*start, *end)) {
-                self.served(partition.select(matchers, within, *column, &mut |labels, samples| {
-                    found.take(labels, samples)
-                }))?;
+                self.served(partition.select(
+                    matchers,
+                    within,
+                    *column,
+                    &mut |labels, samples| found.take(labels, samples),
+                ))?;
             }
             found.rollups.extend(span.rollups());
         }

@@ -88,7 +88,8 @@ impl Small {
     /// Forgets accumulators to which nothing was added since `limit`; tells how many, and their bytes.
     pub(super) fn forget_accumulators(&mut self, limit: Timestamp) -> (u64, u64) {
         let idle = |sum: &Arc<Accumulator>| sum.updated_at < limit;
-        let put = |sum: &Arc<Accumulator>| encode_change(&Change::PutAccumulator((**sum).clone()), 0);
+        let put =
+            |sum: &Arc<Accumulator>| encode_change(&Change::PutAccumulator((**sum).clone()), 0);
         let gone = self.accumulators.values().filter(|sum| idle(sum));
         let sizes: Vec<u64> = gone.map(|sum| put(sum).encoded_len() as u64).collect();
         if !sizes.is_empty() {

@@ -124,7 +124,9 @@ impl<P: Part> Tiers<P> {
         for tier in Tier::ALL {
             let parts = std::mem::take(self.of_mut(tier));
             let is_superseded = |part: &P| {
-                parts.iter().any(|other| other.range() != part.range() && other.covers(part.range()))
+                parts
+                    .iter()
+                    .any(|other| other.range() != part.range() && other.covers(part.range()))
             };
             let (gone, stay) = parts.iter().cloned().partition(is_superseded);
             *self.of_mut(tier) = stay;

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_stretch_that_was_rolled_up_twice_counts_once() {
-        let again = vec![rollup(310, 5), rollup(700, 1), rollup(299, 3), rollup(310, 5), rollup(550, 9)];
+        let again =
+            vec![rollup(310, 5), rollup(700, 1), rollup(299, 3), rollup(310, 5), rollup(550, 9)];
         let merged = one_for_each_stretch(Tier::FiveMinutes, again);
         assert_eq!(merged, [rollup(299, 3), rollup(550, 9), rollup(700, 1)]);
     }

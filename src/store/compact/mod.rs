@@ -92,8 +92,7 @@ fn publish(
     new: Arc<Partition>,
 ) -> Result<(), StoreError> {
     let (tier, range, place) = (job.tier, job.range, new.dir().to_owned());
-    let is_replaced =
-        |p: &&Arc<Partition>| p.lies_in(range) || (p.is_damaged() && p.meets(range));
+    let is_replaced = |p: &&Arc<Partition>| p.lies_in(range) || (p.is_damaged() && p.meets(range));
     let replaced: Vec<Arc<Partition>> =
         store.state().tiers.of(tier).iter().filter(is_replaced).cloned().collect();
     let dirs: HashSet<PathBuf> = replaced.iter().map(|p| p.dir().to_owned()).collect();

@@ -140,7 +140,11 @@ pub(in crate::store) fn next<P: Part>(
 }
 
 /// The job that rolls this one partition up, whether or not its window is over.
-pub(in crate::store) fn roll_now<P: Part>(tiers: &Tiers<P>, tier: Tier, part: &P) -> Option<Job<P>> {
+pub(in crate::store) fn roll_now<P: Part>(
+    tiers: &Tiers<P>,
+    tier: Tier,
+    part: &P,
+) -> Option<Job<P>> {
     let to = coarser(tier)?;
     let window = WINDOWS
         .into_iter()
@@ -149,14 +153,10 @@ pub(in crate::store) fn roll_now<P: Part>(tiers: &Tiers<P>, tier: Tier, part: &P
     roll_job(tiers, (tier, to), window)
 }
 
-fn roll_job<P: Part>(
-    tiers: &Tiers<P>,
-    (from, to): (Tier, Tier),
-    window: Range,
-) -> Option<Job<P>> {
-    let inputs = [from, to].into_iter().flat_map(|tier| {
-        inside(tiers, tier, window).map(move |part| (tier, part.clone()))
-    });
+fn roll_job<P: Part>(tiers: &Tiers<P>, (from, to): (Tier, Tier), window: Range) -> Option<Job<P>> {
+    let inputs = [from, to]
+        .into_iter()
+        .flat_map(|tier| inside(tiers, tier, window).map(move |part| (tier, part.clone())));
     Job::of(to, inputs.collect())
 }
 
@@ -224,8 +224,8 @@ impl<P: Part> Planner<'_, P> {
         }
         let lengths = WINDOWS.into_iter().rev().filter(|length| *length <= most.max(own));
         let windows = lengths.filter_map(around_part);
-        let mut jobs = windows
-            .filter_map(|window| Some((window, roll_job(self.tiers, (from, to), window)?)));
+        let mut jobs =
+            windows.filter_map(|window| Some((window, roll_job(self.tiers, (from, to), window)?)));
         let (window, job) = jobs.find(|(_, job)| job.inputs.len() <= INPUTS_MAX)?;
         let blocked = |tier: Tier| {
             let parts = self.tiers.of(tier).iter();

@@ -100,8 +100,10 @@ impl Simulation {
         }
         self.written_max = self.written_max.max(slots.values().copied().max().unwrap_or(0));
         let (start, end) = job.range;
-        let replaced = |part: &Fake| part.lies_in(job.range) || (!part.usable && part.meets(job.range));
-        let gone: Vec<Fake> = self.tiers.of(job.tier).iter().filter(|p| replaced(p)).cloned().collect();
+        let replaced =
+            |part: &Fake| part.lies_in(job.range) || (!part.usable && part.meets(job.range));
+        let gone: Vec<Fake> =
+            self.tiers.of(job.tier).iter().filter(|p| replaced(p)).cloned().collect();
         self.tiers.remove(job.tier, |part| gone.contains(part));
         self.tiers.add(job.tier, Fake { start, end, usable: true, slots: Rc::new(slots) });
     }
@@ -164,7 +166,8 @@ impl Simulation {
             assert!(span.start >= last && span.start < span.end, "{span:?}");
             last = span.end;
             for part in &span.parts {
-                let seen = part.slots.keys().filter(|n| slot(**n) >= span.start && slot(**n) < span.end);
+                let seen =
+                    part.slots.keys().filter(|n| slot(**n) >= span.start && slot(**n) < span.end);
                 for seen in seen {
                     assert!(found.insert(*seen), "slot {seen} is read twice");
                 }

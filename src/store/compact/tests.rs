@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::super::{Change, DataKind, Options, Store, StoreError, Tier, testing, testing::Breakage};
+use super::super::{
+    Change, DataKind, Options, Store, StoreError, Tier, testing, testing::Breakage,
+};
 use crate::{
     model::{Accumulator, Batch, Labels, MetricKind, Sample, SeriesSample, is_stale, stale_nan},
     promql::{Queryable as _, RollupColumn, RollupSpan, Selected, Selection},
@@ -30,7 +32,8 @@ impl Fixture {
 
     fn open(&self) -> Store {
         let (options, clock) = (self.options.clone(), self.clock.clone());
-        let (store, found) = testing::open(self.temp.path(), options, clock, &self.breakage).unwrap();
+        let (store, found) =
+            testing::open(self.temp.path(), options, clock, &self.breakage).unwrap();
         assert_eq!(found.quarantined, Vec::<String>::new());
         store
     }
@@ -83,7 +86,8 @@ fn append(store: &Store, samples: Vec<SeriesSample>) {
 }
 
 fn select(store: &Store, resolution: Duration, column: RollupColumn) -> Selected {
-    let selection = Selection { resolution, column, ..Selection::raw(Vec::new(), START, store.0.clock.now()) };
+    let selection =
+        Selection { resolution, column, ..Selection::raw(Vec::new(), START, store.0.clock.now()) };
     store.snapshot().select(&selection).unwrap()
 }
 
@@ -117,10 +121,13 @@ fn check_rollups(store: &Store, samples: &[Vec<Sample>], resolution: Duration) {
         assert_eq!((span.resolution, span.start), (resolution, START));
         for (series, samples) in found.series.iter().zip(samples) {
             let rolled = samples.iter().take_while(|s| s.timestamp < span.end).count();
-            let stretches = samples[..rolled]
-                .chunk_by(|a, b| a.timestamp.aligned(resolution) == b.timestamp.aligned(resolution));
+            let stretches = samples[..rolled].chunk_by(|a, b| {
+                a.timestamp.aligned(resolution) == b.timestamp.aligned(resolution)
+            });
             let wanted: Vec<(Timestamp, u64)> = stretches
-                .filter_map(|all| Some((all[all.len() - 1].timestamp, expected(all, column)?.to_bits())))
+                .filter_map(|all| {
+                    Some((all[all.len() - 1].timestamp, expected(all, column)?.to_bits()))
+                })
                 .collect();
             let in_span = series.samples.iter().filter(|s| s.timestamp < span.end);
             let got: Vec<_> = in_span.map(|s| (s.timestamp, s.value.to_bits())).collect();
