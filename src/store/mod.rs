@@ -6,8 +6,8 @@
 //! memory (`head`, `small`, `history`, held together by `state`); now and then `seal` moves samples
 //! older than the open window into write-once partitions of two hours in sled (`partition`, over the
 //! narrow trait of `engine`), of which `compact` makes longer ones and rollups (`tiers`, `rollup`), long
-//! history likewise, copies the small state into a catalog there, and replaces the log by a checkpoint. A start (`recovery`) reads the checkpoint and the log after it and
-//! opens no database. `retention` removes whole partitions.
+//! history likewise, copies the small state into a catalog there, and replaces the log by a
+//! checkpoint. A start (`recovery`) reads the checkpoint and the log after it and opens no database. `retention` removes whole partitions.
 //!
 //! # Where to start reading
 //! `keys` has every name and key on disk, `record` every value, `docs/format/` both in prose. A

@@ -129,7 +129,9 @@ impl Snapshot {
             Err(error @ StoreError::Damaged { .. }) => vec![error],
             Err(other) => return Err(other),
         };
-        losses.iter().for_each(|error| self.events.quarantined(&error.to_string()));
+        for error in &losses {
+            self.events.quarantined(&error.to_string());
+        }
         Ok(())
     }
 
