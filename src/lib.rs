@@ -22,8 +22,7 @@ pub mod collect;
 pub mod discover;
 pub mod probe;
 pub mod store;
-// Floor 4: the loops, and the programs that only talk to the daemon.
-pub mod cli;
+// Floor 4: the loops, and the shim, which only talks to the daemon.
 pub mod mcp;
 pub mod pipeline;
 // Floor 5: every question and command, as plain data.
@@ -31,6 +30,7 @@ pub mod monitor;
 // Floor 6: transports.
 pub mod control;
 pub mod web;
-// Floor 7 and 8: the file, and the process.
+// Floor 7 and 8: the file, the process, and the command line, which also works without one.
+pub mod cli;
 pub mod config;
 pub mod daemon;

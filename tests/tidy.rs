@@ -45,7 +45,6 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", 4, &["client", "exposition", "model", "wire"]),
     ("mcp", 4, &["client", "model", "wire"]),
     (
         "monitor",
@@ -66,6 +65,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("control", 6, &["model", "monitor", "promql", "store", "supervise", "telemetry", "wire"]),
     ("web", 6, &["exposition", "model", "monitor", "promql", "supervise", "telemetry"]),
     ("config", 7, &["collect", "model", "pipeline", "store", "telemetry"]),
+    ("cli", 8, &["client", "config", "exposition", "model", "store", "wire"]),
     (
         "daemon",
         8,

@@ -90,6 +90,18 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
+    /// What is stored: its sizes, and whether it is whole
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Write a copy of the store to a directory while the daemon goes on, and verify it
+    Backup {
+        /// A directory that is not there, or empty
+        dir: PathBuf,
+    },
+    /// Remove samples for good, from memory, log and every tier
+    Erase(Erase),
+    /// Put a backup in the place of the store; the daemon is stopped
+    Restore(Restore),
     /// Read the configuration again
     Reload {
         /// Wait until every part of the daemon is healthy again
@@ -254,6 +266,54 @@ pub(super) enum RulesCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Tiers, memory, log, history: how much of each, and its size
+    Stats {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Read everything on disk and report damage, changing nothing; exit status 1 where there is any
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the store is, where no daemon is asked.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Place {
+    /// The daemon's state directory [default: as the daemon finds it]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// The daemon's configuration file, which names the state directory
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Erase {
+    /// Series that this selector matches; may be repeated
+    #[arg(long = "match", value_name = "SELECTOR", required = true)]
+    pub(super) selectors: Vec<String>,
+    #[command(flatten)]
+    pub(super) span: Span,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Restore {
+    /// A directory that `balefire backup` wrote
+    pub(super) dir: PathBuf,
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct CreateRule {
     /// Its name; the id is made from it
@@ -414,6 +474,8 @@ mod tests {
         refused("rules create a b --severity bad", "critical, high");
         refused("rules create a b --label x", "NAME=VALUE");
         refused("export --format xml", "influx");
+        refused("erase", "--match");
+        refused("store", "verify");
         refused("targets", "list");
         refused("nonsense", "nonsense");
     }

@@ -2,7 +2,9 @@
 
 use std::{io, process::ExitCode};
 
-use crate::{client::ClientError, exposition::InvalidExposition, wire::InvalidField};
+use crate::{
+    client::ClientError, exposition::InvalidExposition, store::StoreError, wire::InvalidField,
+};
 
 /// What a command that worked found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,12 @@ pub(super) enum CliError {
     /// The daemon's answer is not as it should be.
     #[error("unexpected answer: {0}")]
     Answer(#[from] InvalidField),
+    /// The store's directory is held by a daemon, damaged, or not there.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A backup that cannot be used.
+    #[error("{0}")]
+    Backup(String),
     /// A file, standard input or output.
     #[error("cannot {0}: {1}")]
     Io(String, io::Error),
@@ -59,7 +67,12 @@ impl CliError {
             // Whoever reads our output has seen enough: `balefire series | head`.
             Self::Io(_, error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Client(error) if error.is_unreachable() => 3,
-            Self::Client(_) | Self::Answer(_) | Self::Io(..) | Self::Exposition(_) => 1,
+            Self::Client(_)
+            | Self::Answer(_)
+            | Self::Store(_)
+            | Self::Backup(_)
+            | Self::Io(..)
+            | Self::Exposition(_) => 1,
             Self::Usage(_) => 2,
         }
     }

@@ -7,18 +7,23 @@
 
 mod alerts;
 mod args;
+mod backup;
 mod daemon;
+mod erase;
 mod error;
 mod events;
 mod export;
 mod human;
 mod output;
 mod overview;
+mod progress;
 mod query;
 mod rules;
 mod series;
 mod session;
+mod state_dir;
 mod status;
+mod store;
 mod table;
 mod targets;
 mod views;
@@ -70,6 +75,10 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
         Command::Export(export) => export::run(session, export).await,
         Command::Events { follow, limit } => events::run(session, follow, limit).await,
         Command::Audit { limit } => daemon::audit(session, limit).await,
+        Command::Store(command) => store::run(session, command).await,
+        Command::Backup { dir } => backup::run(session, dir).await,
+        Command::Erase(args) => erase::run(session, args).await,
+        Command::Restore(args) => backup::restore(session, args).await,
         Command::Reload { wait } => daemon::reload(session, wait).await,
         Command::LogLevel { filter } => daemon::log_level(session, filter).await,
         Command::Completions { shell } => completions(shell),

@@ -1,6 +1,6 @@
 //! The one place that prints.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, Write};
 
 use serde::Serialize;
 
@@ -38,6 +38,16 @@ fn as_io(error: serde_json::Error) -> CliError {
 /// Writes one line to standard error; a closed one is nobody's loss.
 pub(super) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Asks on standard error, and reads the answer; anything but yes is no.
+pub(super) fn confirm(question: &str) -> Result<bool, CliError> {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{question}").and_then(|()| err.flush());
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| CliError::Io("read the answer".to_owned(), error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Says why a command did not work.

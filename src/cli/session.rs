@@ -1,11 +1,11 @@
 //! What every command holds: the connection, how to render, and what time it is.
 
-use std::{env, io::IsTerminal};
+use std::{env, io::IsTerminal, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
-    client::Connection,
+    client::{Connection, Search},
     time::{Clock, Timestamp},
 };
 
@@ -16,11 +16,15 @@ use super::{
     table::Style,
 };
 
+/// How long a call may take that writes much of the store anew.
+const PATIENCE: Duration = Duration::from_hours(12);
+
 /// One run of the program.
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) style: Style,
     output: Output,
+    socket: Option<PathBuf>,
 }
 
 impl Session {
@@ -34,7 +38,12 @@ impl Session {
             now: Clock::System.now(),
         };
         let connection = Connection::open(shared.socket.as_deref());
-        Self { connection, style, output: shared.output }
+        Self { connection, style, output: shared.output, socket: shared.socket.clone() }
+    }
+
+    /// A connection for one call that may take hours.
+    pub(super) fn patient(&self) -> Connection {
+        Connection::with_timeout(Search::from_environment(self.socket.as_deref()), PATIENCE)
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    App, convert,
+    App, convert, storage,
     streams::{Answers, until_stopped},
     unknown::refuse_unknown,
     write_stream::WriteStream,
@@ -155,6 +155,17 @@ impl MetricsService for Metrics {
             piece.map(|chunk| v1::ExportResponse { chunk: chunk.into() }).map_err(Status::from)
         });
         Ok(Response::new(until_stopped(answers, self.stop.clone())))
+    }
+
+    async fn erase(
+        &self,
+        request: Request<v1::EraseRequest>,
+    ) -> Result<Response<v1::EraseResponse>, Status> {
+        let caller = convert::caller(&request);
+        let wire = request.into_inner();
+        let range = from_wire::ends(wire.start, wire.end)?;
+        let erased = self.monitor.erase(&caller, &wire.matchers, range).await?;
+        Ok(Response::new(storage::erased(erased)))
     }
 }
 

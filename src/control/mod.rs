@@ -21,6 +21,7 @@ mod health;
 mod metrics;
 mod peer;
 mod socket;
+mod storage;
 mod streams;
 mod system;
 mod targets;
@@ -88,7 +89,7 @@ fn routes(app: &App, stop: &StopSignal, health: &health::Health) -> Result<Route
         )
         .add_service(TargetsServiceServer::new(targets::Targets::new(app)))
         .add_service(AlertsServiceServer::new(alerts::Alerts::new(app)))
-        .add_service(SystemServiceServer::new(system::System::new(app)))
+        .add_service(SystemServiceServer::new(system::System::new(app, stop)))
         .add_service(EventsServiceServer::new(events))
         .add_service(health.service());
     health::add_reflection(&mut routes)?;

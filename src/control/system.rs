@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
     monitor::Monitor,
+    supervise::StopSignal,
     wire::{
         InvalidField, from_wire, to_wire,
         v1::{self, system_service_server::SystemService},
     },
 };
 
-use super::{App, convert};
+use super::{
+    App, convert, storage,
+    streams::{Answers, until_stopped},
+};
 
 /// What an overview covers where nothing is said.
 const OVERVIEW_RANGE: Duration = Duration::from_hours(1);
@@ -21,16 +27,20 @@ const OVERVIEW_RANGE: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(super) struct System {
     monitor: Monitor,
+    stop: StopSignal,
 }
 
 impl System {
-    pub(super) fn new(app: &App) -> Self {
-        Self { monitor: app.monitor.clone() }
+    pub(super) fn new(app: &App, stop: &StopSignal) -> Self {
+        Self { monitor: app.monitor.clone(), stop: stop.clone() }
     }
 }
 
 #[tonic::async_trait]
 impl SystemService for System {
+    type BackupStream = Answers<v1::BackupResponse>;
+    type VerifyStoreStream = Answers<v1::VerifyStoreResponse>;
+
     async fn get_status(
         &self,
         _request: Request<v1::GetStatusRequest>,
@@ -75,6 +85,32 @@ impl SystemService for System {
         let (entries, next_page_token) =
             convert::page(self.monitor.audit(&page).await?, to_wire::audit_entry);
         Ok(Response::new(v1::ListAuditResponse { entries, next_page_token }))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let parts = self.monitor.backup(&convert::caller(&request)).await?;
+        let parts = ReceiverStream::new(parts)
+            .map(|part| part.map(storage::backup_part).map_err(Status::from));
+        Ok(Response::new(until_stopped(parts, self.stop.clone())))
+    }
+
+    async fn get_store_stats(
+        &self,
+        _request: Request<v1::GetStoreStatsRequest>,
+    ) -> Result<Response<v1::GetStoreStatsResponse>, Status> {
+        Ok(Response::new(storage::stats(self.monitor.store_stats().await?)))
+    }
+
+    async fn verify_store(
+        &self,
+        _request: Request<v1::VerifyStoreRequest>,
+    ) -> Result<Response<Self::VerifyStoreStream>, Status> {
+        let steps = ReceiverStream::new(self.monitor.verify_store().await)
+            .map(|step| step.map(storage::verify_step).map_err(Status::from));
+        Ok(Response::new(until_stopped(steps, self.stop.clone())))
     }
 }
 

@@ -27,7 +27,13 @@ use crate::{
     web,
 };
 
-use super::{banner, life::Recovered, reload, stop, systemd};
+use super::{
+    banner,
+    life::Recovered,
+    reload,
+    stop::{self, End},
+    systemd,
+};
 
 /// How often systemd's status line is written anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -89,6 +95,7 @@ impl Signals {
 enum Event {
     Stop,
     CriticalEnd(String),
+    RestartNeeded(String),
     Reload(Option<ReloadRequest>),
     Watchdog,
     Status,
@@ -174,17 +181,25 @@ impl Running {
                 biased;
                 event = self.signals.next() => event,
                 reason = self.supervisor.critical_end() => Event::CriticalEnd(reason),
+                reason = self.store.restart_needed() => Event::RestartNeeded(reason),
                 Some(request) = self.reloads.recv() => Event::Reload(Some(request)),
                 _ = watchdog_ticks.tick(), if watchdog.is_some() => Event::Watchdog,
                 _ = status_ticks.tick() => Event::Status,
             };
             match event {
                 Event::Stop => {
-                    return stop::stop(self.supervisor, self.store, self.signals, true).await;
+                    return stop::stop(self.supervisor, self.store, self.signals, End::Wanted)
+                        .await;
                 }
                 Event::CriticalEnd(reason) => {
                     error!("stopping: {reason}");
-                    return stop::stop(self.supervisor, self.store, self.signals, false).await;
+                    return stop::stop(self.supervisor, self.store, self.signals, End::Failed)
+                        .await;
+                }
+                Event::RestartNeeded(reason) => {
+                    error!("stopping, to be started anew: {reason}");
+                    return stop::stop(self.supervisor, self.store, self.signals, End::Restart)
+                        .await;
                 }
                 Event::Reload(request) => self.reload(request).await,
                 Event::Watchdog if self.supervisor.is_alive() => systemd::alive(),

@@ -9,13 +9,27 @@ use crate::{limits, store::Store, supervise::Supervisor};
 
 use super::{running::Signals, systemd};
 
+/// Why the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Somebody asked for it.
+    Wanted,
+    /// A part of it failed for good.
+    Failed,
+    /// A new process can do what this one cannot.
+    Restart,
+}
+
+/// The exit status that says "try again": `EX_TEMPFAIL` of sysexits.h.
+const TRY_AGAIN: u8 = 75;
+
 /// Stops all tasks phase by phase and closes the store, within [`limits::STOP_DEADLINE`]; a second
-/// signal ends it at once. `wanted` is false where the daemon stops because a part of it failed.
+/// signal ends it at once.
 pub(super) async fn stop(
     supervisor: Supervisor,
     store: Store,
     mut signals: Signals,
-    wanted: bool,
+    end: End,
 ) -> ExitCode {
     systemd::stopping();
     info!("stopping");
@@ -30,7 +44,11 @@ pub(super) async fn stop(
             false
         }
     };
-    if clean && wanted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match end {
+        End::Restart => ExitCode::from(TRY_AGAIN),
+        End::Wanted if clean => ExitCode::SUCCESS,
+        End::Wanted | End::Failed => ExitCode::FAILURE,
+    }
 }
 
 async fn take_down(supervisor: Supervisor, store: Store) -> bool {

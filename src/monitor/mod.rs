@@ -15,6 +15,7 @@ mod queries;
 mod rules;
 mod scrape;
 mod status;
+mod storage;
 mod targets;
 mod views;
 
@@ -45,6 +46,7 @@ pub use crate::{
 };
 pub use admin::{Admin, EventStream, ReloadRequest};
 pub use failure::{Failure, Violation};
+pub use storage::{BackupStream, VerifyStep, VerifyStream};
 pub use views::{
     AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream,
     HealthCheck, HealthReport, NewRule, ObservationSource, Overview, RuleChange, RuleView,

@@ -37,7 +37,7 @@ pub(super) fn evaluate(
         Aggregation::Quantile => {
             warn_about_quantiles(evaluator, &parameter);
             fold(evaluator, groups, grid, |step, values| {
-                numbers::quantile(parameter[step], values)
+                numbers::quantile(parameter[step], values.to_vec())
             })?
         }
         op => fold(evaluator, groups, grid, |_, values| reduce(op, values))?,
@@ -111,13 +111,13 @@ fn fold(
 fn reduce(op: Aggregation, values: &[f64]) -> f64 {
     match op {
         Aggregation::Sum => numbers::sum(values.iter().copied()),
-        Aggregation::Avg => numbers::mean(values),
+        Aggregation::Avg => numbers::mean(values.iter().copied()),
         Aggregation::Min => numbers::least(values.iter().copied()),
         Aggregation::Max => numbers::greatest(values.iter().copied()),
         Aggregation::Count => values.len() as f64,
         Aggregation::Group => 1.0,
-        Aggregation::Stdvar => numbers::variance(values),
-        Aggregation::Stddev => numbers::variance(values).sqrt(),
+        Aggregation::Stdvar => numbers::variance(values.iter().copied()),
+        Aggregation::Stddev => numbers::variance(values.iter().copied()).sqrt(),
         // These have their own ways above.
         Aggregation::Topk
         | Aggregation::Bottomk

@@ -109,6 +109,10 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    pub(super) const fn new() -> Self {
+        Self { from: 0, to: 0 }
+    }
+
     /// The samples in `(after, until]`. Windows that move on cost one walk in all; only the beginning of
     /// one may lie before that of the last, as it does where rollups begin.
     pub(super) fn window<'a>(
@@ -117,6 +121,9 @@ impl Cursor {
         after: i64,
         until: i64,
     ) -> &'a [Sample] {
+        if samples.is_empty() {
+            return samples;
+        }
         let passed = samples[..self.from].iter().rev();
         self.from -= passed.take_while(|sample| sample.timestamp.as_millis() > after).count();
         self.from = first_after(samples, self.from, after);

@@ -36,17 +36,17 @@ pub(super) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The mean; computed step by step only where the sum would overflow.
-pub(super) fn mean(values: &[f64]) -> f64 {
-    let total = sum(values.iter().copied());
-    if total.is_infinite() && values.iter().all(|value| value.is_finite()) {
+pub(super) fn mean(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let total = sum(values.clone());
+    if total.is_infinite() && values.clone().all(f64::is_finite) {
         return running_mean(values);
     }
     total / values.len() as f64
 }
 
-fn running_mean(values: &[f64]) -> f64 {
+fn running_mean(values: impl Iterator<Item = f64>) -> f64 {
     let mut mean = Sum::default();
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in values.enumerate() {
         let count = (index + 1) as f64;
         mean.add(value / count - mean.value() / count);
     }
@@ -54,14 +54,15 @@ fn running_mean(values: &[f64]) -> f64 {
 }
 
 /// The population variance, by Welford's method.
-pub(super) fn variance(values: &[f64]) -> f64 {
+pub(super) fn variance(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let len = values.len();
     let (mut mean, mut squares) = (Sum::default(), Sum::default());
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in values.enumerate() {
         let delta = value - mean.value();
         mean.add(delta / (index + 1) as f64);
         squares.add(delta * (value - mean.value()));
     }
-    squares.value() / values.len() as f64
+    squares.value() / len as f64
 }
 
 /// The least value; NaN only where there is nothing else.
@@ -82,7 +83,7 @@ fn pick(values: impl IntoIterator<Item = f64>, better: impl Fn(f64, f64) -> bool
 }
 
 /// The φ-quantile, interpolated between neighbours; NaN sorts before all numbers.
-pub(super) fn quantile(phi: f64, values: &[f64]) -> f64 {
+pub(super) fn quantile(phi: f64, mut values: Vec<f64>) -> f64 {
     if values.is_empty() || phi.is_nan() {
         return f64::NAN;
     }
@@ -92,13 +93,12 @@ pub(super) fn quantile(phi: f64, values: &[f64]) -> f64 {
     if phi > 1.0 {
         return f64::INFINITY;
     }
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
-    let rank = phi * (sorted.len() - 1) as f64;
+    values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
+    let rank = phi * (values.len() - 1) as f64;
     let lower = index_of(rank);
-    let upper = (lower + 1).min(sorted.len() - 1);
+    let upper = (lower + 1).min(values.len() - 1);
     let weight = rank - rank.floor();
-    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
+    values[lower] * (1.0 - weight) + values[upper] * weight
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank in a slice")]
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_mean_does_not_overflow() {
-        assert!((mean(&[f64::MAX, f64::MAX]) - f64::MAX).abs() < f64::MAX * 1e-12);
-        assert_eq!(mean(&[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!((mean([f64::MAX, f64::MAX].into_iter()) - f64::MAX).abs() < f64::MAX * 1e-12);
+        assert_eq!(mean([f64::INFINITY, 1.0].into_iter()), f64::INFINITY);
     }
 
     #[test]
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn quantiles_interpolate() {
-        assert_eq!(quantile(0.5, &[3.0, 1.0]), 2.0);
-        assert_eq!(quantile(1.0, &[3.0, 1.0]), 3.0);
-        assert_eq!(quantile(-0.1, &[3.0]), f64::NEG_INFINITY);
-        assert!(quantile(0.5, &[]).is_nan());
+        assert_eq!(quantile(0.5, vec![3.0, 1.0]), 2.0);
+        assert_eq!(quantile(1.0, vec![3.0, 1.0]), 3.0);
+        assert_eq!(quantile(-0.1, vec![3.0]), f64::NEG_INFINITY);
+        assert!(quantile(0.5, Vec::new()).is_nan());
     }
 }

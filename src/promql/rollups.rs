@@ -110,9 +110,13 @@ impl Frame {
     /// What a step takes of the samples in its frame. A marker among them ends a series whose frame is
     /// wider than its window; else markers are passed over.
     pub(super) fn seen<'a>(&self, samples: &'a [Sample]) -> &'a [Sample] {
-        match samples.iter().rposition(|sample| !is_stale(sample.value)) {
-            Some(last) if last + 1 == samples.len() || !self.widened => &samples[..=last],
-            _ => &[],
+        match samples {
+            [.., last] if !is_stale(last.value) => samples,
+            _ if self.widened => &[],
+            _ => match samples.iter().rposition(|sample| !is_stale(sample.value)) {
+                Some(last) => &samples[..=last],
+                None => &[],
+            },
         }
     }
 }
@@ -133,18 +137,23 @@ impl Reach {
     }
 
     /// What the step sees whose window ends at `end`.
+    #[inline]
     pub(super) fn frame(&self, end: i64) -> Frame {
-        let start = end.saturating_sub(self.range);
-        if self.rollups.is_empty() {
-            let (resolution, edges) = (0, (0, 0));
-            return Frame { start, end, resolution, edges, fits: true, widened: false };
+        if self.has_rollups() {
+            return self.frame_on_rollups(end);
         }
+        let start = end.saturating_sub(self.range);
+        let (resolution, edges) = (0, (0, 0));
+        Frame { start, end, resolution, edges, fits: true, widened: false }
+    }
+
+    fn frame_on_rollups(&self, end: i64) -> Frame {
         let at_end = self.coarsest(end.saturating_sub(1), end);
         let wide = match self.reading {
             Reading::Newest => at_end.saturating_mul(2),
             _ => 0,
         };
-        let start = start.min(end.saturating_sub(wide));
+        let start = end.saturating_sub(wide.max(self.range));
         let resolution = self.coarsest(start, end);
         let edges = (self.coarsest(start, start.saturating_add(1)), at_end);
         let fits = self.range >= resolution.saturating_mul(self.reading.room());

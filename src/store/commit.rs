@@ -24,6 +24,7 @@ use super::{
     keys,
     small::metadata_record,
     state::State,
+    sync::{Rhythm, Waited},
     wal::{self, Wal, WalOptions, group::Group},
 };
 use crate::{
@@ -119,6 +120,8 @@ pub(super) struct Committer {
     pub(super) retention: Duration,
     /// How late a sample may be.
     pub(super) window: Duration,
+    /// When the log is synced.
+    pub(super) rhythm: Rhythm,
     pub(super) events: StoreEvents,
 }
 
@@ -126,22 +129,47 @@ impl Committer {
     /// Works until the end is asked for or nobody can ask any more.
     pub(super) fn run(mut self) {
         let mut next = None;
-        while let Some(request) = next.take().or_else(|| self.queue.blocking_recv()) {
-            match request {
-                Request::Commit(first) => next = self.commit_group(first),
-                Request::Edit { edit, reply } => {
-                    let mut state = self.published.read().clone();
-                    edit(&mut state);
-                    self.publish(state.clone());
-                    // Whoever asked may have gone.
-                    let _ = reply.send(state);
-                }
-                Request::Rotate { edit, reply } => {
-                    let _ = reply.send(self.rotate(edit));
-                }
-                Request::Close => return,
+        loop {
+            let waited = match next.take() {
+                Some(request) => Waited::Request(request),
+                None => self.rhythm.wait(&mut self.queue),
+            };
+            match waited {
+                Waited::Request(Request::Close) | Waited::Closed => break,
+                Waited::Request(request) => next = self.answer(request),
+                Waited::SyncDue => self.sync(),
             }
         }
+        self.sync();
+    }
+
+    /// Does what is asked for; returns a request that was taken from the queue meanwhile.
+    fn answer(&mut self, request: Request) -> Option<Request> {
+        match request {
+            Request::Commit(first) => return self.commit_group(first),
+            Request::Edit { edit, reply } => {
+                let mut state = self.published.read().clone();
+                edit(&mut state);
+                self.publish(state.clone());
+                // Whoever asked may have gone.
+                let _ = reply.send(state);
+            }
+            Request::Rotate { edit, reply } => {
+                let _ = reply.send(self.rotate(edit));
+            }
+            Request::Close => {}
+        }
+        None
+    }
+
+    /// Makes durable what was acknowledged before it was.
+    fn sync(&mut self) {
+        if let Rhythm::Later { due: Some(_), .. } = self.rhythm
+            && let Err(error) = self.wal.sync()
+        {
+            self.events.commit_failed(&error);
+        }
+        self.rhythm.synced();
     }
 
     /// Commits what is queued; returns the request that ended the group, if one did.
@@ -228,6 +256,7 @@ impl Committer {
     /// Begins a segment, which has to name all series anew: so between two groups, not within one.
     /// Where that fails, the open one goes on, and the next group tries again.
     fn begin_segment(&mut self) {
+        self.sync();
         match self.wal.rotate() {
             Ok(()) => self.head.recycle(),
             Err(error) => self.events.commit_failed(&error),
@@ -238,7 +267,13 @@ impl Committer {
         if group.is_empty() {
             return Ok(());
         }
-        let bytes = self.wal.append(group)?;
+        let bytes = if self.rhythm.sync_now() {
+            let bytes = self.wal.append(group)?;
+            self.rhythm.synced();
+            bytes
+        } else {
+            self.wal.write(group)?
+        };
         self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.events.written("log", bytes);
         Ok(())
@@ -246,6 +281,7 @@ impl Committer {
 
     /// Edits the state and begins a segment.
     fn rotate(&mut self, edit: Edit) -> Result<Rotated, StoreError> {
+        self.sync();
         self.wal.rotate()?;
         self.head.recycle();
         let mut state = self.published.read().clone();

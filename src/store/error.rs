@@ -100,6 +100,15 @@ pub enum StoreError {
     /// Reading touches more than allowed.
     #[error("{0}")]
     TooMuch(String),
+    /// Something of which there is one at a time is under way.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// There is no store.
+    #[error("there is no store in {dir}: name its state directory with --state-dir", dir = dir.display())]
+    NoStore {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
     /// The store was closed.
     #[error("the store is closed: the daemon is stopping")]
     Closed,
@@ -115,7 +124,10 @@ impl StoreError {
     /// What kind of failure this is.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Locked { .. } | Self::UnknownFormat { .. } => ErrorCode::FailedPrecondition,
+            Self::Locked { .. } | Self::UnknownFormat { .. } | Self::Busy(_) => {
+                ErrorCode::FailedPrecondition
+            }
+            Self::NoStore { .. } => ErrorCode::NotFound,
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
@@ -124,6 +136,13 @@ impl StoreError {
             }
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
+    }
+
+    /// Whether the engine failed while it had a database open to write: it stays locked, with its
+    /// threads and files, until the process ends.
+    pub(super) fn needs_restart(&self) -> bool {
+        let Self::Engine { source, .. } = self else { return false };
+        matches!(source, EngineError::Locked(_))
     }
 
     /// Whether it is for want of room alone.

@@ -44,6 +44,37 @@ impl Lock {
     }
 }
 
+/// Makes sure that nobody holds a store, and that nobody takes it while this lives; changes nothing.
+#[derive(Debug)]
+pub(super) struct Quiet(File);
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+impl Quiet {
+    /// The store in `dir`, which has to be there.
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(keys::LOCK);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::NoStore { dir: dir.to_owned() });
+            }
+            Err(error) => return Err(StoreError::io("open", path)(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StoreError::Locked { dir: dir.to_owned(), holder: holder(&mut file) })
+            }
+            Err(error) => Err(StoreError::io("lock", path)(error.into())),
+        }
+    }
+}
+
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     // What cannot be read is not known.

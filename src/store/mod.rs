@@ -17,29 +17,36 @@
 //! Who writes, what an alert means, what `PromQL` is beyond the trait [`Queryable`](crate::promql::Queryable). It reads no clock
 //! but the one it is handed.
 
+mod backup;
 mod chunk;
 mod commit;
 mod compact;
 mod engine;
+mod erase;
 mod error;
 mod head;
 mod history;
+mod inventory;
 mod keys;
+mod layout;
 mod lock;
 mod partition;
 mod record;
 mod recovery;
+mod restore;
 mod retention;
 mod rollup;
 mod seal;
 mod select;
 mod small;
 mod state;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod verify;
 mod wal;
 
 use std::{
@@ -54,7 +61,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     commit::{Commit, Committer, Key, Published, Request, Rotated, Row},
@@ -64,6 +71,7 @@ use self::{
     lock::Lock,
     partition::Handles,
     state::State,
+    sync::Rhythm,
     wal::WalOptions,
 };
 use crate::{
@@ -77,9 +85,14 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+pub use backup::{Backup, BackupPart};
+pub use erase::Erased;
 pub use error::StoreError;
+pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
+pub use restore::{Restoring, prove_opens};
 pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
+pub use verify::{Problem, Step, Verification, verify};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +112,9 @@ pub struct Options {
     pub out_of_order_window: Duration,
     /// Series that are taken at once.
     pub series_max: usize,
+    /// How much of what was acknowledged a power cut may take; zero: nothing, each commit is synced
+    /// before it is acknowledged.
+    pub power_cut_loses_up_to: Duration,
 }
 
 impl Default for Options {
@@ -111,6 +127,7 @@ impl Default for Options {
             size_max: None,
             out_of_order_window: Duration::from_hours(2),
             series_max: limits::SERIES_MAX,
+            power_cut_loses_up_to: Duration::ZERO,
         }
     }
 }
@@ -141,8 +158,12 @@ struct Inner {
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Held while sealing, compacting or cleaning up: one at a time.
     maintenance: Mutex<()>,
+    /// Whether a backup is under way: one at a time.
+    backing_up: AtomicBool,
     /// Set when compaction is to end at the next series.
     stopping: AtomicBool,
+    /// Why only a restart helps.
+    restart: watch::Sender<Option<String>>,
     /// Let go by `close`.
     lock: Mutex<Option<Lock>>,
 }
@@ -366,6 +387,13 @@ impl Inner {
         self.queue().blocking_send(request).map_err(|_| self.no_committer())
     }
 
+    /// Finds out whether an error is one that only a restart helps against.
+    fn judge(&self, error: &StoreError) {
+        if error.needs_restart() {
+            self.restart.send_replace(Some(error.to_string()));
+        }
+    }
+
     /// Why there is no committer that answers.
     fn no_committer(&self) -> StoreError {
         let closed = self.closing.load(Ordering::Acquire);
@@ -445,6 +473,7 @@ impl Store {
         events: StoreEvents,
     ) -> Result<(Self, Recovery), StoreError> {
         let lock = Lock::take(dir)?;
+        backup::remove_leftovers(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let head = Head::new(parts.options.series_max);
         let found = recovery::recover(dir, &parts.wal, &handles, head)?;
@@ -463,6 +492,8 @@ impl Store {
             clock: parts.clock.clone(),
             retention: parts.options.retention,
             window: parts.options.out_of_order_window,
+            rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
+                .map_err(StoreError::io("start the committer of", dir))?,
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -483,7 +514,9 @@ impl Store {
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
             maintenance: Mutex::default(),
+            backing_up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            restart: watch::Sender::new(None),
             lock: Mutex::new(Some(lock)),
         }));
         Ok((store, found.recovery))
@@ -683,7 +716,7 @@ impl Store {
     ///
     /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        seal::seal(&self.0)
+        seal::seal(&self.0).inspect_err(|error| self.0.judge(error))
     }
 
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
@@ -709,7 +742,15 @@ impl Store {
 
     /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
-        retention::clean_up(&self.0)
+        retention::clean_up(&self.0).inspect_err(|error| self.0.judge(error))
+    }
+
+    /// Ends when only a restart helps, and says why: the engine met a full disk, say, and holds on to
+    /// files that are of no use any more. What was acknowledged is safe.
+    pub async fn restart_needed(&self) -> String {
+        let mut restart = self.0.restart.subscribe();
+        let reason = restart.wait_for(Option::is_some).await;
+        reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
     }
 
     /// Commits what is queued and lets go of the directory. Blocking; later writes fail, reading goes

@@ -178,7 +178,7 @@ fn seal_history(store: &Inner, state: &State) -> Result<Partition, StoreError> {
 }
 
 /// Writes a copy of the small state, and removes old copies.
-fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
+pub(super) fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreError> {
     let parent = store.dir.join(keys::CATALOG);
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);

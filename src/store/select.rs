@@ -129,7 +129,7 @@ impl Snapshot {
             Err(error @ StoreError::Damaged { .. }) => vec![error],
             Err(other) => return Err(other),
         };
-        for error in &losses {
+        for error in losses {
             self.events.quarantined(&error.to_string());
         }
         Ok(())

@@ -6,14 +6,18 @@ use std::{
 };
 
 use super::{
-    Options, Parts, Recovery, Store, StoreError,
-    engine::{fault::FaultEngine, memory::MemoryEngine},
+    Handles, Options, Parts, Recovery, Store, StoreError,
+    engine::{Engine as _, Fanout, fault::FaultEngine, memory::MemoryEngine, sled::SledEngine},
     keys,
+    partition::{self, Partition, Plan},
+    rollup::Tier,
     wal::WalOptions,
 };
 use crate::{
+    model::{Labels, Matcher, Sample},
+    promql::RollupColumn,
     telemetry::{Telemetry, events::StoreEvents},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 pub use super::engine::fault::Faults;
@@ -50,4 +54,81 @@ pub fn open(
     let wal = WalOptions::with_faults(dir.join(keys::WAL), breakage.log.clone());
     let parts = Parts { engine: Box::new(engine), wal, clock, options };
     Store::open_with(dir, parts, StoreEvents::new(&Telemetry::new()))
+}
+
+/// One partition of samples on sled, to be measured.
+#[derive(Debug)]
+pub struct OnePartition {
+    handles: Arc<Handles>,
+    partition: Partition,
+}
+
+impl OnePartition {
+    /// Writes a partition of the range below `dir` from series in the order of (metric name, labels).
+    pub fn write(
+        dir: &Path,
+        range: (Timestamp, Timestamp),
+        series: impl Iterator<Item = (Labels, Vec<Sample>)>,
+    ) -> Result<Self, StoreError> {
+        let handles = Arc::new(Handles::new(Box::new(SledEngine)));
+        let plan = Plan::of_tier(dir, Tier::Raw, range);
+        let partition = partition::write(&plan, &handles, |writer| {
+            for (labels, samples) in series {
+                writer.put_samples(&labels, &samples)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { handles, partition })
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.partition.manifest().bytes
+    }
+
+    /// Bytes of chunks, of label sets and of the index, as they were handed to the engine.
+    pub fn payloads(&self) -> Result<[u64; 3], StoreError> {
+        [keys::TREE_SAMPLES, keys::TREE_SERIES, keys::TREE_TERMS]
+            .map(|tree| self.partition.bytes_of(tree))
+            .into_iter()
+            .collect::<Result<Vec<u64>, _>>()
+            .map(|all| [all[0], all[1], all[2]])
+    }
+
+    /// How many series match and how many samples they have.
+    pub fn select(&self, matchers: &[Matcher]) -> Result<(usize, usize), StoreError> {
+        let all = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        let (mut series, mut count) = (0, 0);
+        self.partition.select(matchers, all, RollupColumn::Last, &mut |_, samples| {
+            (series, count) = (series + 1, count + samples.len());
+            Ok(())
+        })?;
+        Ok((series, count))
+    }
+
+    /// How many series and samples a walk over everything finds.
+    pub fn scan(&self) -> Result<usize, StoreError> {
+        let (mut scan, mut series) = (self.partition.scan()?, 0);
+        while let Some(next) = scan.next() {
+            next?;
+            series += 1;
+        }
+        Ok(series)
+    }
+
+    /// Closes the database; the next reader opens it.
+    pub fn close(&self) {
+        self.handles.close_idle();
+    }
+}
+
+/// Makes an empty database of the engine, makes it durable and closes it.
+pub fn empty_database(dir: &Path) -> Result<(), StoreError> {
+    let made = SledEngine.create(dir, Fanout::SixtyFour).and_then(|mut db| db.flush());
+    made.map_err(StoreError::engine("create", dir))
+}
+
+/// Opens a database that [`empty_database`] made; it is closed when the answer is dropped.
+pub fn open_database(dir: &Path) -> Result<impl Send, StoreError> {
+    SledEngine.open(dir, Fanout::SixtyFour).map_err(StoreError::engine("open", dir))
 }

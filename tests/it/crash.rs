@@ -1,5 +1,5 @@
-//! `kill -9` in the middle of writing, fifty times: what was acknowledged is there, alerts keep their
-//! state, and the daemon is back within a second.
+//! `kill -9` while four clients write, again and again: what was acknowledged is there, alerts keep
+//! their state. What a power cut leaves is in tests/crash.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +10,16 @@ use std::{
 
 use balefire::wire::v1::{
     Alert, AlertState, CreateRuleRequest, ListAlertsRequest, QueryRequest, Sample, Severity,
-    TimeSeries, WriteRequest, query_response,
+    TimeSeries, WriteRequest, metrics_service_client::MetricsServiceClient, query_response,
 };
+use futures_util::future::join_all;
+use tonic::transport::Channel;
 
 use crate::fixture::{Daemon, Home, eventually};
 
+/// `BALEFIRE_TEST_CRASHES` asks for more, as tests/long does.
 const ROUNDS: u64 = 50;
+const WRITERS: u64 = 4;
 const SERIES_PER_WRITE: u64 = 10;
 const SAMPLES_PER_SERIES: i64 = 10;
 const CONFIG: &str = "[global]\nevaluation_interval = \"1s\"\n";
@@ -32,10 +36,9 @@ impl Random {
     }
 }
 
-/// `BALEFIRE_TEST_SEED`, or the time.
-fn seed() -> u64 {
-    let given = std::env::var("BALEFIRE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| now_ms().unsigned_abs())
+/// A number from the environment.
+fn given(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test writes as a client does, by its own clock")]
@@ -47,10 +50,10 @@ fn now_ms() -> i64 {
 /// What a round has been promised: by series, timestamps with values.
 type Promise = BTreeMap<String, BTreeMap<i64, u64>>;
 
-/// One write of a round: each series gets the next few samples, a millisecond apart.
-fn batch(round: u64, number: i64, start_ms: i64) -> WriteRequest {
+/// One write of a writer in a round: each of its series gets the next few samples, a millisecond apart.
+fn batch(round: u64, writer: u64, number: i64, start_ms: i64) -> WriteRequest {
     let series = (0..SERIES_PER_WRITE).map(|index| TimeSeries {
-        labels: labels("crash_samples", round, &index.to_string()),
+        labels: labels("crash_samples", round, &format!("{writer}-{index}")),
         samples: (0..SAMPLES_PER_SERIES)
             .map(|offset| number * SAMPLES_PER_SERIES + offset)
             .map(|tick| Sample { timestamp_ms: start_ms + tick, value: value(round, tick) })
@@ -80,11 +83,15 @@ fn remember(promise: &mut Promise, request: &WriteRequest) {
 }
 
 /// Writes until the daemon is gone; what it has acknowledged is in `promise`.
-async fn write_until_killed(daemon: &Daemon, round: u64, promise: &Mutex<Promise>) {
-    let mut client = daemon.metrics().await;
+async fn write_until_killed(
+    mut client: MetricsServiceClient<Channel>,
+    round: u64,
+    writer: u64,
+    promise: &Mutex<Promise>,
+) {
     let start_ms = now_ms() - 60_000;
     for number in 0.. {
-        let request = batch(round, number, start_ms);
+        let request = batch(round, writer, number, start_ms);
         let Ok(answer) = client.write(request.clone()).await else { return };
         let answer = answer.into_inner();
         assert_eq!(answer.rejected_count, 0, "{:?}", answer.rejections);
@@ -95,13 +102,20 @@ async fn write_until_killed(daemon: &Daemon, round: u64, promise: &Mutex<Promise
 /// Runs one round: write, kill at a random moment. What was promised by then, and what is left.
 async fn crash(daemon: Daemon, round: u64, delay: Duration) -> (Home, Promise) {
     let promise = Mutex::new(Promise::new());
+    let mut clients = Vec::new();
+    for _ in 0..WRITERS {
+        clients.push(daemon.metrics().await);
+    }
     let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).expect("a pid is not 0");
     let killer = thread::spawn(move || {
         thread::sleep(delay);
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)
             .expect("it runs until now");
     });
-    write_until_killed(&daemon, round, &promise).await;
+    let writers = (0..)
+        .zip(clients)
+        .map(|(writer, client)| write_until_killed(client, round, writer, &promise));
+    join_all(writers).await;
     killer.join().expect("the killer does not panic");
     (daemon.kill(), promise.into_inner().expect("nobody panics with it"))
 }
@@ -165,14 +179,15 @@ async fn light_beacon(daemon: &Daemon) -> Alert {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn fifty_crashes_lose_nothing_that_was_acknowledged() {
-    let seed = seed();
+async fn crashes_lose_nothing_that_was_acknowledged() {
+    let seed = given("BALEFIRE_TEST_SEED").unwrap_or_else(|| now_ms().unsigned_abs());
+    let rounds = given("BALEFIRE_TEST_CRASHES").unwrap_or(ROUNDS);
     println!("BALEFIRE_TEST_SEED={seed}");
     let mut random = Random(seed);
     let mut daemon = Daemon::start(CONFIG);
     let beacon = light_beacon(&daemon).await;
     let (mut promises, mut starts) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let delay = Duration::from_micros(random.below(120_000));
         let (home, promise) = crash(daemon, round, delay).await;
         daemon = home.start();
@@ -193,12 +208,14 @@ async fn fifty_crashes_lose_nothing_that_was_acknowledged() {
     println!("{}", report(&promises, starts));
 }
 
-/// The time to start is a size of the product: printed, and held by its median, as machines hiccup.
+/// The time to start is printed only: it says more of the machine, and of what else runs on it.
 fn report(promises: &[Promise], mut starts: Vec<Duration>) -> String {
     let samples: usize = promises.iter().flat_map(BTreeMap::values).map(BTreeMap::len).sum();
     starts.sort_unstable();
     let (median, worst) = (starts[starts.len() / 2], starts[starts.len() - 1]);
     assert!(samples > 0, "nothing was written between the crashes");
-    assert!(median < Duration::from_secs(1), "the median start took {median:?}");
-    format!("{samples} acknowledged samples kept; start: median {median:?}, worst {worst:?}")
+    let rounds = promises.len();
+    format!(
+        "{rounds} crashes, {samples} acknowledged samples kept; start: median {median:?}, worst {worst:?}"
+    )
 }

@@ -9,4 +9,5 @@ mod crash;
 mod fixture;
 mod http;
 mod life;
+mod storage;
 mod targets;

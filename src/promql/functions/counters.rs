@@ -31,7 +31,7 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     let [first, .., last] = window.samples else { return None };
     let mut difference = last.value - first.value;
     if counter == Counter::Yes {
-        difference += lost_in_resets(window.samples);
+        difference += window.falls.iter().map(|fall| fall.value).sum::<f64>();
     }
     let seconds = |from: i64, to: i64| (to.saturating_sub(from)) as f64 / 1000.0;
     let (first_at, last_at) = (first.timestamp.as_millis(), last.timestamp.as_millis());
@@ -49,10 +49,11 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     Some(difference * ((sampled + before + after) / sampled))
 }
 
-/// What a counter had counted each time it was reset.
-fn lost_in_resets(samples: &[Sample]) -> f64 {
-    let pairs = samples.windows(2);
-    pairs.filter(|pair| pair[1].value < pair[0].value).map(|pair| pair[0].value).sum()
+/// What a counter had counted each time it was reset, at the time of the sample that fell. Found once
+/// for a series, so that windows that overlap need not look for it again.
+pub(super) fn falls(samples: &[Sample]) -> Vec<Sample> {
+    let falling = samples.windows(2).filter(|pair| pair[1].value < pair[0].value);
+    falling.map(|pair| Sample { timestamp: pair[1].timestamp, value: pair[0].value }).collect()
 }
 
 pub(super) fn irate(window: &Window<'_>) -> Option<f64> {

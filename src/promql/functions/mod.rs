@@ -80,10 +80,12 @@ struct Window<'a> {
     edges: (i64, i64),
     /// For means over rollups: how many values each sample stands for; else empty.
     counts: &'a [Sample],
+    /// For functions of counters: what was lost in each reset within the window; else empty.
+    falls: &'a [Sample],
 }
 
 impl Window<'_> {
-    fn values(&self) -> impl Iterator<Item = f64> {
+    fn values(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
         self.samples.iter().map(|sample| sample.value)
     }
 
@@ -404,19 +406,29 @@ fn slide(
     let mut columns = Vec::with_capacity(windows.series.len());
     for (index, series) in windows.series.iter().enumerate() {
         let counts = windows.counts.get(index).map_or(&[][..], Vec::as_slice);
-        let (mut cursor, mut counting) = (Cursor::default(), Cursor::default());
+        let falls = if body.wants_counter { counters::falls(&series.samples) } else { Vec::new() };
+        let [mut cursor, mut counting, mut falling] = [const { Cursor::new() }; 3];
         let slot = |(step, end): (usize, &i64)| {
             // A window may be long enough that one series takes seconds.
             call.evaluator.check_cancelled()?;
             let frame = windows.reach.frame(*end);
             let Frame { start, end, resolution, edges, .. } = frame;
             let samples = frame.seen(cursor.window(&series.samples, start, end));
-            if samples.is_empty() || !frame.fits {
+            let [first, ..] = samples else { return Ok(absent()) };
+            if !frame.fits {
                 return Ok(absent());
             }
-            let counts = counting.window(counts, start, end);
-            let (now, parameter) = (grid.time(step), parameter(step));
-            let window = Window { samples, start, end, now, parameter, resolution, edges, counts };
+            let window = Window {
+                samples,
+                start,
+                end,
+                now: grid.time(step),
+                parameter: parameter(step),
+                resolution,
+                edges,
+                counts: counting.window(counts, start, end),
+                falls: falling.window(&falls, first.timestamp.as_millis(), end),
+            };
             Ok((body.apply)(&window).unwrap_or_else(absent))
         };
         let values = windows.ends.iter().enumerate().map(slot).collect::<Result<_>>()?;

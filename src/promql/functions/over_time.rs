@@ -8,7 +8,7 @@ use crate::promql::{numbers, rollups::Reading};
 
 pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
     if window.resolution == 0 {
-        return Some(numbers::mean(&window.to_vec()));
+        return Some(numbers::mean(window.values()));
     }
     let count = numbers::sum(window.counts.iter().map(|sample| sample.value));
     (count > 0.0).then(|| numbers::sum(window.values()) / count)
@@ -42,11 +42,11 @@ pub(super) fn present(_: &Window<'_>) -> Option<f64> {
 }
 
 pub(super) fn stddev(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::variance(&window.to_vec()).sqrt())
+    Some(numbers::variance(window.values()).sqrt())
 }
 
 pub(super) fn stdvar(window: &Window<'_>) -> Option<f64> {
-    Some(numbers::variance(&window.to_vec()))
+    Some(numbers::variance(window.values()))
 }
 
 /// The parameter comes first, unlike in the other functions of this family.
@@ -55,7 +55,7 @@ pub(super) fn quantile(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let reading = Reading::Samples { room: 1 };
     let windows = call.windows(1, reading)?;
     warn_about_quantiles(call.evaluator, &phi);
-    let apply = |window: &Window<'_>| Some(numbers::quantile(window.parameter, &window.to_vec()));
+    let apply = |window: &Window<'_>| Some(numbers::quantile(window.parameter, window.to_vec()));
     let body = WindowBody { apply, keeps_name: false, wants_counter: false, reading };
     Ok(Evaluated::Vector(super::slide(call, &windows, body, |step| phi[step])?))
 }

@@ -115,7 +115,7 @@ fn publish(
 }
 
 /// Whether there is twice the room that a job can need, and a reserve.
-fn need_room(dir: &Path, bytes: u64) -> Result<(), StoreError> {
+pub(super) fn need_room(dir: &Path, bytes: u64) -> Result<(), StoreError> {
     let disk =
         rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);

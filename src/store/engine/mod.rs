@@ -8,6 +8,7 @@ pub(super) mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub(super) mod memory;
 pub(super) mod sled;
+pub(super) mod still;
 
 use std::{fmt, io, path::Path};
 

@@ -3,6 +3,8 @@
 //! What of it we rely on, and how (measured on 1.0.0-alpha.124, see the tests below):
 //! - the `durability_cookie` is never fsynced by sled: [`SledDatabase::flush`] does it, and the
 //!   directories;
+//! - an open removes the only copy of its metadata where there is a snapshot and no log:
+//!   [`keep_snapshot`] adds an empty one first;
 //! - written leaves stay in memory until the database is reopened: callers write, drop and reopen;
 //! - each open runs the program `sync` twice: nothing on the start path or in a commit opens one;
 //! - after an error dropping the handle may hang: it is forgotten, and its directory stays
@@ -15,7 +17,7 @@
 
 use std::{
     fs::{self, File},
-    io::ErrorKind::WouldBlock,
+    io::ErrorKind::{NotFound, WouldBlock},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -27,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Database, Engine, EngineError, Entries, Fanout, Visit};
+use super::{Database, Engine, EngineError, Entries, Fanout, Visit, still};
 
 /// Cached leaves: partitions are read in stretches, seldom twice.
 const CACHE_BYTES: usize = 1 << 20;
@@ -120,6 +122,8 @@ impl Engine for SledEngine {
 fn open<const N: usize>(dir: &Path) -> Result<Box<dyn Database>, EngineError> {
     // sled would make a missing one, and hide that it was lost.
     fs::metadata(dir)?;
+    let _alone = still::opening();
+    keep_snapshot(&dir.join("metadata"))?;
     let config =
         sled::Config::new().path(dir).cache_capacity_bytes(CACHE_BYTES).flush_every_ms(None);
     let mut tries = LOCK_TRIES;
@@ -133,6 +137,36 @@ fn open<const N: usize>(dir: &Path) -> Result<Box<dyn Database>, EngineError> {
         thread::sleep(LOCK_PAUSE);
     };
     Ok(Box::new(SledDatabase { dir: dir.to_owned(), db: Handle::new(db) }))
+}
+
+/// Opening writes the snapshot of the metadata anew, under the number of the newest log, and removes
+/// the old one: where there is no log, that is the same file, and everything would be lost. A crash
+/// in the middle of an open, or power lost after it, leaves it so: an empty log mends it.
+fn keep_snapshot(metadata: &Path) -> Result<(), EngineError> {
+    let entries = match fs::read_dir(metadata) {
+        Ok(entries) => entries,
+        // A new database.
+        Err(error) if error.kind() == NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let (mut snapshot, mut log) = (None, None);
+    for entry in entries {
+        let name = entry?.file_name();
+        let number = |prefix: &str| numbered(name.to_str()?.strip_prefix(prefix)?);
+        snapshot = snapshot.max(number("snapshot_"));
+        log = log.max(number("log_"));
+    }
+    match snapshot {
+        Some(number) if log.is_none_or(|log| log <= number) => {
+            File::create(metadata.join(format!("log_{:016x}", number + 1)))?.sync_all()?;
+            Ok(File::open(metadata)?.sync_all()?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn numbered(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok().filter(|number| *number < u64::MAX)
 }
 
 /// A key with its tree's name and `end` in front: 0, or 1 for what comes after the whole tree.
@@ -247,6 +281,25 @@ mod tests {
         let dir = written(temp.path());
         assert!(dir.join("durability_cookie").is_file());
         assert!(dir.join("slabs").is_dir() && dir.join("metadata").is_dir());
+    }
+
+    /// What a crash in the middle of an open, or after one, can leave.
+    #[test]
+    fn a_snapshot_without_a_log_survives_two_opens() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        drop(SledEngine.open(&dir, Fanout::Sixteen).unwrap());
+        for entry in fs::read_dir(dir.join("metadata")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("log_") {
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        for _ in 0..3 {
+            let db = SledEngine.open(&dir, Fanout::Sixteen).unwrap();
+            assert_eq!(count(&*db, "a").unwrap(), 500);
+        }
     }
 
     #[test]

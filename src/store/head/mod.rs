@@ -19,6 +19,7 @@ use std::sync::{
 use hashbrown::HashTable;
 use parking_lot::RwLock;
 
+use super::erase::Doomed;
 use crate::{
     model::{Labels, Matcher},
     time::Timestamp,
@@ -211,6 +212,21 @@ impl Head {
             }
         }
         idle.into_iter().for_each(|id| self.retire(id));
+    }
+
+    /// Forgets what is to be erased, whoever sees it; tells of which series, and how many samples that
+    /// no partition holds. Run by the committer, between two groups.
+    pub(super) fn erase(&self, doomed: &Doomed, sealed: Timestamp) -> Vec<(Labels, u64)> {
+        let (mut gone, mut idle) = (Vec::new(), Vec::new());
+        for series in self.all().iter().filter(|series| doomed.matches(series.labels())) {
+            let mut open = series.lock();
+            let (all, unsealed) = open.erase(doomed, sealed);
+            self.discount(all);
+            idle.extend(open.is_empty().then(|| series.id()));
+            gone.extend((unsealed > 0).then(|| (series.labels().clone(), unsealed)));
+        }
+        idle.into_iter().for_each(|id| self.retire(id));
+        gone
     }
 
     /// Lets a series go that is still empty: under both locks, so that whoever finds it gone finds

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Labels, Sample},
-    store::chunk::block,
+    store::{chunk::block, erase::Doomed},
     time::Timestamp,
 };
 
@@ -320,6 +320,25 @@ impl Open {
                 self.newest_in_blocks.filter(|newest| newest.timestamp >= floor);
         }
         before - self.len()
+    }
+
+    /// Forgets what is to be erased; tells how many samples, and how many of them from `sealed` on.
+    pub(super) fn erase(&mut self, doomed: &Doomed, sealed: Timestamp) -> (u64, u64) {
+        let (mut all, mut unsealed) = (0, 0);
+        let mut stays = |sample: &Sample| {
+            let goes = doomed.holds(sample.timestamp);
+            all += u64::from(goes);
+            unsealed += u64::from(goes && sample.timestamp >= sealed);
+            !goes
+        };
+        self.tail.retain(|recent| stays(&recent.sample));
+        let mut samples = Vec::new();
+        decode_all(&self.blocks, &mut samples);
+        samples.retain(&mut stays);
+        self.blocks = Vec::new();
+        (self.last_block, self.in_blocks, self.newest_in_blocks) = (0, 0, None);
+        self.append_blocks(&samples);
+        (all, unsealed)
     }
 
     /// Takes blocks of a checkpoint, which are whole and in order.

@@ -103,13 +103,11 @@ impl Handles {
 
     fn slot(&self, dir: &Path) -> Arc<Opened> {
         let mut open = self.open.lock();
-        let entry = match open.iter().position(|(path, _)| path == dir) {
-            Some(at) => open.remove(at),
-            None => {
-                close_idle(&mut open, self.open_max - 1);
-                (dir.to_owned(), Arc::default())
-            }
-        };
+        let known = open.iter().position(|(path, _)| path == dir).map(|at| open.remove(at));
+        let entry = known.unwrap_or_else(|| {
+            close_idle(&mut open, self.open_max - 1);
+            (dir.to_owned(), Arc::default())
+        });
         let opened = Arc::clone(&entry.1);
         open.push(entry);
         opened

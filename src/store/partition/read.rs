@@ -88,6 +88,17 @@ impl Partition {
         Ok(())
     }
 
+    /// Bytes of a tree's keys and values.
+    #[cfg(any(test, feature = "testing"))]
+    pub(in crate::store) fn bytes_of(&self, tree: &str) -> Result<u64, StoreError> {
+        let (reader, mut bytes) = (Reader::of(self)?, 0);
+        self.walk(&reader.lent, tree, (&[], None), &mut |key, value| {
+            bytes += (key.len() + value.len()) as u64;
+            Ok(true)
+        })?;
+        Ok(bytes)
+    }
+
     /// The names of the labels that matching series have, sorted.
     pub(in crate::store) fn label_names(
         &self,
@@ -140,7 +151,9 @@ pub(in crate::store) fn as_column(samples: &mut Vec<Sample>, column: RollupColum
         samples.retain(|sample| !is_stale(sample.value));
     }
     if column == RollupColumn::Count {
-        samples.iter_mut().for_each(|sample| sample.value = 1.0);
+        for sample in samples {
+            sample.value = 1.0;
+        }
     }
 }
 
@@ -156,7 +169,7 @@ struct Wanted<'a> {
 /// A walk over the chunks of series that lie close to each other.
 struct Run<'a, 'b> {
     wanted: Wanted<'a>,
-    take: &'b mut dyn FnMut(&Labels, Vec<Sample>) -> Result<(), StoreError>,
+    take: TakeSamples<'b>,
     losses: &'b mut Losses,
     /// What `take` said, where it wants no more.
     outcome: Result<(), StoreError>,

@@ -46,10 +46,6 @@ impl Partition {
 impl Scan<'_> {
     /// The next series with all that it has; `None` at the end. A damaged chunk is an error, after
     /// which the walk goes on with the next series; any other error comes again and again.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an error need not be the end, as in iterators"
-    )]
     pub(in crate::store) fn next(&mut self) -> Option<Result<(Labels, Content), StoreError>> {
         (self.rank < self.count).then(|| self.read())
     }

@@ -33,6 +33,8 @@ use crate::{
 const BATCH_BYTES: usize = 256 << 10;
 /// Bytes that are written before the database is closed and opened again.
 const STRETCH_BYTES: usize = 16 << 20;
+/// Samples or rollups in a chunk at most: a query for a part of them decodes all.
+const CHUNK_MAX: usize = 4096;
 /// Partitions of samples up to this length have small chunks.
 const FRESH_MILLIS: i64 = 4 * 60 * 60 * 1000;
 
@@ -318,13 +320,21 @@ impl<T> Run<'_, T> {
     /// bytes; else several, each with its last time.
     fn chunks(&self, bytes_max: usize) -> Vec<(Option<Timestamp>, Vec<u8>)> {
         let Self(all, time, encode) = self;
-        let whole = encode(all);
-        let parts = whole.len().div_ceil(bytes_max).clamp(1, all.len());
-        if parts == 1 {
-            return vec![(None, whole)];
+        let mut found = Vec::new();
+        for run in all.chunks(CHUNK_MAX) {
+            let whole = encode(run);
+            let parts = whole.len().div_ceil(bytes_max).clamp(1, run.len());
+            if parts == 1 {
+                found.push((run.last().map(time), whole));
+                continue;
+            }
+            let parts = run.chunks(run.len().div_ceil(parts));
+            found.extend(parts.map(|part| (part.last().map(time), encode(part))));
         }
-        let parts = all.chunks(all.len().div_ceil(parts));
-        parts.map(|part| (part.last().map(time), encode(part))).collect()
+        if let [(time, _)] = &mut found[..] {
+            *time = None;
+        }
+        found
     }
 }
 
@@ -379,6 +389,8 @@ pub(in crate::store) fn write(
     handles.forget(&dir);
     let put = put_in_place(&unfinished, &dir).and_then(|()| File::open(&plan.parent)?.sync_all());
     put.map_err(StoreError::io("rename", &unfinished))?;
+    // Somebody may have opened the one that was there before, between the two.
+    handles.forget(&dir);
     // What was replaced, if anything was.
     let _ = fs::remove_dir_all(&unfinished);
     Partition::load(&dir, handles)

@@ -175,11 +175,33 @@ impl Wal {
     /// Writes a group and waits until it is durable; returns how many bytes that took. Where it
     /// fails, nothing of it stays.
     pub(super) fn append(&mut self, group: &Group) -> Result<u64, StoreError> {
+        self.put(group, |file| file.sync_data())
+    }
+
+    /// Writes a group without waiting until it is durable, which [`Wal::sync`] makes it.
+    pub(super) fn write(&mut self, group: &Group) -> Result<u64, StoreError> {
+        self.put(group, |_| Ok(()))
+    }
+
+    /// Makes durable what was written. Where that fails, nobody knows what is: the log is given up.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        self.file.sync_data().map_err(|error| {
+            self.poisoned = Some(error.to_string().into());
+            StoreError::Poisoned(error.to_string())
+        })
+    }
+
+    fn put(
+        &mut self,
+        group: &Group,
+        sync: impl FnOnce(&dyn LogFile) -> io::Result<()>,
+    ) -> Result<u64, StoreError> {
         self.check()?;
         let bytes = frame::frame(|out| group.write(out));
         self.make_room(bytes.len() as u64);
         let written = self.file.write_all_at(&bytes, self.len);
-        match written.and_then(|()| self.file.sync_data()) {
+        match written.and_then(|()| sync(&*self.file)) {
             Ok(()) => {
                 self.len += bytes.len() as u64;
                 self.room = self.room.max(self.len);

@@ -1,0 +1,234 @@
+//! Erasing: matching samples go from memory, from the log, and from every partition of every tier.
+//!
+//! Memory first, by a checkpoint that replaces the log; then each partition that holds something is
+//! written anew without it, under its own name, and takes the place of the old one at once. Nothing is
+//! sealed, compacted or backed up meanwhile. A crash leaves some of it undone: erasing again does the
+//! rest. What is not touched: backups, what is in quarantine, and the audit, which tells the selector.
+
+use std::{collections::HashSet, fs, io, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::{
+    Inner, Store, StoreError, compact, keys, layout,
+    partition::{self, Content, Partition, Plan, Writer},
+    rollup::Tier,
+    seal,
+};
+use crate::{
+    model::{Labels, Matcher, matches_all},
+    time::Timestamp,
+};
+
+/// What was erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Series that lost samples.
+    pub series: u64,
+    /// Samples, from memory and the raw tier.
+    pub samples: u64,
+    /// Rollups.
+    pub rollups: u64,
+    /// Partitions that were written anew, or removed.
+    pub partitions: u64,
+}
+
+/// What is to go.
+#[derive(Clone, Debug)]
+pub(super) struct Doomed {
+    /// Series that any of them matches.
+    selectors: Vec<Vec<Matcher>>,
+    /// Both ends belong to it.
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl Doomed {
+    pub(super) fn matches(&self, labels: &Labels) -> bool {
+        self.selectors.iter().any(|matchers| matches_all(matchers, labels))
+    }
+
+    pub(super) fn holds(&self, time: Timestamp) -> bool {
+        time >= self.start && time <= self.end
+    }
+
+    /// Whether any of the stretch that a rollup stands for lies in the range: then it goes whole.
+    fn touches(&self, last: Timestamp, tier: Tier) -> bool {
+        let begin = last.aligned(tier.resolution());
+        begin <= self.end && begin.plus(tier.resolution()) > self.start
+    }
+}
+
+/// What went so far, and of which series.
+#[derive(Default)]
+struct Tally {
+    series: HashSet<Labels>,
+    erased: Erased,
+}
+
+impl Store {
+    /// Erases the samples in the range (both ends belong to it) of the series that any of the selectors
+    /// matches; returns when they are on disk no more. Blocking, for as long as it takes to write the
+    /// partitions that hold some anew. Where a partition cannot be read, the others are done, and the
+    /// error names it.
+    pub fn erase(
+        &self,
+        selectors: Vec<Vec<Matcher>>,
+        (start, end): (Timestamp, Timestamp),
+    ) -> Result<Erased, StoreError> {
+        erase(&self.0, &Doomed { selectors, start, end })
+    }
+}
+
+fn erase(store: &Inner, doomed: &Doomed) -> Result<Erased, StoreError> {
+    let _alone = store.maintenance.lock();
+    let mut tally = Tally::default();
+    erase_memory(store, doomed, &mut tally)?;
+    let mut outcome = Ok(());
+    for (tier, partition) in store.state().tiers.all() {
+        let erased = erase_partition(store, (tier, partition), doomed, &mut tally);
+        outcome = outcome.and(erased);
+    }
+    renew_catalog(store)?;
+    outcome?;
+    let series = tally.series.len() as u64;
+    Ok(Erased { series, ..tally.erased })
+}
+
+/// Has the committer forget, and replaces the log by a checkpoint of what is left.
+fn erase_memory(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(), StoreError> {
+    let before = layout::files(&store.dir.join(keys::WAL))?;
+    let gone = Arc::new(Mutex::new(Vec::new()));
+    let (head, doomed, taken) = (Arc::clone(&store.head), doomed.clone(), Arc::clone(&gone));
+    store.checkpoint(move |state| {
+        *taken.lock() = head.erase(&doomed, state.sealed);
+        Arc::make_mut(&mut state.small.accumulators).retain(|labels, _| !doomed.matches(labels));
+    })?;
+    for (labels, samples) in gone.lock().drain(..) {
+        tally.series.insert(labels);
+        tally.erased.samples += samples;
+    }
+    // The checkpoint has removed them; one that it could not remove still holds everything.
+    before.iter().try_for_each(|path| match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    })
+}
+
+fn erase_partition(
+    store: &Inner,
+    (tier, old): (Tier, &Arc<Partition>),
+    doomed: &Doomed,
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
+    if !holds_any(tier, old, doomed)? {
+        return Ok(());
+    }
+    compact::need_room(&store.dir, old.manifest().bytes)?;
+    let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end()));
+    let new = partition::write(&plan, &store.handles, |writer| {
+        copy_rest(store, old, writer, &mut |labels, content| {
+            strip(tier, doomed, labels, content, tally)
+        })
+    })?;
+    publish(store, tier, Arc::new(new))?;
+    tally.erased.partitions += 1;
+    Ok(())
+}
+
+/// Whether any series that matches has samples in the range. Asked broadly where there are rollups: one
+/// counts by its stretch.
+fn holds_any(tier: Tier, partition: &Partition, doomed: &Doomed) -> Result<bool, StoreError> {
+    let around = tier.resolution();
+    let range = (doomed.start.minus(around), doomed.end.plus(around));
+    if !partition.overlaps(range.0, range.1) {
+        return Ok(false);
+    }
+    let mut found = false;
+    for matchers in &doomed.selectors {
+        partition.series(matchers, range, &mut |_| {
+            found = true;
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+type Strip<'a> = &'a mut dyn FnMut(&Labels, &mut Content);
+
+/// Writes what `strip` leaves of each series. A damaged chunk cannot be read by anybody: it is left out.
+fn copy_rest(
+    store: &Inner,
+    old: &Partition,
+    writer: &mut Writer<'_>,
+    strip: Strip<'_>,
+) -> Result<(), StoreError> {
+    let mut scan = old.scan()?;
+    while let Some(next) = scan.next() {
+        let (labels, mut content) = match next {
+            Ok(series) => series,
+            Err(error) if old.is_damaged() => return Err(error),
+            Err(error @ StoreError::Damaged { .. }) => {
+                store.events.quarantined(&error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        strip(&labels, &mut content);
+        match content {
+            Content::Samples(samples) => writer.put_samples(&labels, &samples)?,
+            Content::Rollups(rollups) => writer.put_rollups(&labels, &rollups)?,
+        }
+    }
+    Ok(())
+}
+
+fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, tally: &mut Tally) {
+    if !doomed.matches(labels) {
+        return;
+    }
+    let (samples, rollups) = match content {
+        Content::Samples(samples) => {
+            let before = samples.len();
+            samples.retain(|sample| !doomed.holds(sample.timestamp));
+            (before - samples.len(), 0)
+        }
+        Content::Rollups(rollups) => {
+            let before = rollups.len();
+            rollups.retain(|rollup| !doomed.touches(rollup.time, tier));
+            (0, before - rollups.len())
+        }
+    };
+    if samples + rollups > 0 {
+        tally.series.insert(labels.clone());
+        tally.erased.samples += samples as u64;
+        tally.erased.rollups += rollups as u64;
+    }
+}
+
+/// Shows readers what is left. The old one has lost its place on disk already.
+fn publish(store: &Inner, tier: Tier, new: Arc<Partition>) -> Result<(), StoreError> {
+    let (dir, left) = (new.dir().to_owned(), new.manifest().samples > 0);
+    let published = Arc::clone(&new);
+    store.edit(move |state| {
+        let tiers = Arc::make_mut(&mut state.tiers);
+        tiers.remove(tier, |known| known.dir() == dir);
+        if left {
+            tiers.add(tier, published);
+        }
+    })?;
+    if !left {
+        new.doom();
+    }
+    Ok(())
+}
+
+/// Copies of the small state hold labels of accumulators: they are written anew, as many as are kept.
+fn renew_catalog(store: &Inner) -> Result<(), StoreError> {
+    let dir = store.dir.join(keys::CATALOG);
+    let copies = layout::list(&dir)?.len();
+    let state = store.state();
+    (0..copies).try_for_each(|_| seal::write_catalog(store, &state))
+}
