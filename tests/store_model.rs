@@ -205,8 +205,8 @@ impl World {
     fn open(&mut self, torn: bool) {
         self.breakage.engine.disarm();
         self.breakage.log.disarm();
-        let (retention_5m, retention_1h) = (DAY, DAY);
-        let options = Options { retention: DAY, retention_5m, retention_1h, ..Options::default() };
+        let options =
+            Options { retention: DAY, retention_5m: DAY, retention_1h: DAY, ..Options::default() };
         let (store, recovery) =
             testing::open(self.dir.path(), options, self.clock.clone(), &self.breakage).unwrap();
         assert_eq!(recovery.torn_bytes > 0, torn);

@@ -94,7 +94,8 @@ fn keys_are_read() {
         [alerting]
         histogram_buckets = [1, 2.5]
         [storage]
-        retention = "7d"
+        retention = "200d"
+        size_max = "10GiB"
         "#,
     );
     assert_eq!(config.socket_group.as_deref(), Some("ops"));
@@ -103,7 +104,11 @@ fn keys_are_read() {
     assert!(config.http.explicit);
     assert_eq!(config.log.max_size, 1 << 20);
     assert_eq!(config.alerting.histogram_buckets, [1.0, 2.5]);
-    assert_eq!(config.storage.retention, Duration::from_hours(7 * 24));
+    let kept = [200, 200, 730].map(|days| Duration::from_hours(days * 24));
+    let storage = &config.storage;
+    // What is not said follows where it must: rollups outlive what they are made of.
+    assert_eq!([storage.retention, storage.retention_5m, storage.retention_1h], kept);
+    assert_eq!(storage.size_max, Some(10 << 30));
 }
 
 #[test]
@@ -177,6 +182,21 @@ fn values_out_of_bounds_are_refused() {
     check(
         "[storage]\nretention = \"2h\"\ncleanup_interval = \"3h\"",
         &["balefire.toml:3: storage.cleanup_interval: \"3h\" is too much; write \"2h\" or less"],
+    );
+    check(
+        "[storage]\nretention = \"7d\"\nretention_5m = \"3d\"\nsize_max = \"1MiB\"",
+        &[
+            "balefire.toml:3: storage.retention_5m: \"3d\" is less than retention, \"7d\"; write \"7d\" \
+             or more",
+            "balefire.toml:4: storage.size_max: \"1MiB\" is too little; write \"64MiB\" or more",
+        ],
+    );
+    check(
+        "[storage]\nretention_1h = \"90d\"",
+        &[
+            "balefire.toml:2: storage.retention_1h: \"90d\" is less than retention_5m, \"180d\"; write \
+         \"180d\" or more",
+        ],
     );
     check(
         "[global]\nexternal_labels = { __name__ = \"x\" }",

@@ -5,9 +5,9 @@
 //! the write-ahead log (`wal`), waits for `fdatasync`, and answers then. Everything recent is in
 //! memory (`head`, `small`, `history`, held together by `state`); now and then `seal` moves samples
 //! older than the open window into write-once partitions of two hours in sled (`partition`, over the
-//! narrow trait of `engine`), long history likewise, copies the small state into a catalog there, and
-//! replaces the log by a checkpoint. A start (`recovery`) reads the checkpoint and the log after it and
-//! opens no database. `retention` removes whole partitions.
+//! narrow trait of `engine`), of which `compact` makes longer ones and rollups (`tiers`, `rollup`), long
+//! history likewise, copies the small state into a catalog there, and replaces the log by a
+//! checkpoint. A start (`recovery`) reads the checkpoint and the log after it and opens no database. `retention` removes whole partitions.
 //!
 //! # Where to start reading
 //! `keys` has every name and key on disk, `record` every value, `docs/format/` both in prose. A
@@ -293,7 +293,7 @@ impl SeriesHandle {
 pub struct Stats {
     /// Series in the open window, or in the fullest partition where that has more.
     pub series: u64,
-    /// Samples in all.
+    /// Samples as they came, in all; rollups do not count.
     pub samples: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
@@ -703,7 +703,7 @@ impl Store {
         let twice = self.0.cut_due.lock().as_ref().map_or(0, |cut| cut.samples);
         Stats {
             series: sealed().map(|manifest| manifest.series).max().unwrap_or(0).max(head),
-            samples: sealed().map(|m| m.samples).sum::<u64>()
+            samples: state.tiers.of(Tier::Raw).iter().map(|p| p.manifest().samples).sum::<u64>()
                 + self.0.head.samples().saturating_sub(twice),
             disk_bytes: sealed().chain(history).map(|m| m.bytes).sum::<u64>() + log + catalog,
             oldest: oldest.min(),

@@ -205,7 +205,7 @@ fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), Store
 fn size(store: &Inner) -> u64 {
     let state = store.state();
     let samples = state.tiers.all().map(|(_, partition)| partition.bytes()).sum::<u64>();
-    let history = state.history.partitions.iter().map(|partition| partition.bytes()).sum::<u64>();
+    let history = state.history.partitions.iter().map(Part::bytes).sum::<u64>();
     let others = [keys::WAL, keys::CATALOG].map(|name| partition::size_of(&store.dir.join(name)));
     samples + history + others.iter().sum::<u64>()
 }

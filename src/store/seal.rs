@@ -125,7 +125,9 @@ fn publish(store: &Inner, state: &State, new: &New) -> Result<Rotated, StoreErro
     let (floor, next) = (state.floor, state.history.next);
     store.rotate(move |state| {
         let tiers = Arc::make_mut(&mut state.tiers);
-        samples.into_iter().for_each(|partition| tiers.add(Tier::Raw, partition));
+        for partition in samples {
+            tiers.add(Tier::Raw, partition);
+        }
         let sealed = if history.is_some() { next } else { state.history.sealed };
         Arc::make_mut(&mut state.history.partitions).extend(history);
         state.cut(floor, sealed);

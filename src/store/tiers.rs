@@ -42,11 +42,11 @@ pub(super) trait Part: Clone {
 
 impl Part for Arc<Partition> {
     fn start(&self) -> Timestamp {
-        Timestamp::from_millis(self.manifest().start)
+        Partition::start(self)
     }
 
     fn end(&self) -> Timestamp {
-        Timestamp::from_millis(self.manifest().end)
+        Partition::end(self)
     }
 
     fn bytes(&self) -> u64 {

@@ -66,7 +66,7 @@ fn has_damage(job: &Job<Arc<Partition>>) -> bool {
 fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
     need_room(&store.dir, job.bytes())?;
     let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range);
-    let mut lost = Vec::new();
+    let mut lost: Vec<StoreError> = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
         let mut merge = merge::Merge::of(job.tier, &job.inputs, &mut lost)?;
         while let Some(series) = merge.next()? {
@@ -77,7 +77,9 @@ fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
-    lost.iter().for_each(|error: &StoreError| store.events.quarantined(&error.to_string()));
+    for error in &lost {
+        store.events.quarantined(&error.to_string());
+    }
     store.events.compacted(job.tier.name(), job.inputs.len(), new.manifest().bytes);
     publish(store, job, Arc::new(new))?;
     store.handles.close_idle();

@@ -66,8 +66,12 @@ struct Simulation {
 
 impl Simulation {
     fn new(days: [u32; 3]) -> Self {
-        let [retention, retention_5m, retention_1h] = days.map(|days| DAY * days);
-        Self::with(Options { retention, retention_5m, retention_1h, ..Options::default() })
+        Self::with(Options {
+            retention: DAY * days[0],
+            retention_5m: DAY * days[1],
+            retention_1h: DAY * days[2],
+            ..Options::default()
+        })
     }
 
     fn with(options: Options) -> Self {

@@ -22,12 +22,15 @@ struct Fixture {
     clock: Clock,
     options: Options,
     breakage: Breakage,
+    /// From one sample of a series to the next.
+    step: Duration,
 }
 
 impl Fixture {
     fn new(options: Options) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        Self { temp, clock: Clock::manual(START), options, breakage: Breakage::default() }
+        let (breakage, step) = (Breakage::default(), Duration::from_mins(7));
+        Self { temp, clock: Clock::manual(START), options, breakage, step }
     }
 
     fn open(&self) -> Store {
@@ -44,7 +47,7 @@ impl Fixture {
         for slot in 0..hours / 2 {
             let from = START.plus(HOUR * 2 * slot);
             self.clock.set(from.plus(HOUR * 2));
-            append(&store, samples(from));
+            append(&store, samples(from, self.step));
             store.seal().unwrap();
         }
         self.clock.set(START.plus(HOUR * (hours + 4)));
@@ -66,12 +69,14 @@ fn sample(series: u32, time: Timestamp, value: f64) -> SeriesSample {
     SeriesSample::new(Labels::of("m", [("n", &series.to_string())]), time, value)
 }
 
-/// Two hours of samples, seven minutes apart, with a marker now and then.
-fn samples(from: Timestamp) -> Vec<SeriesSample> {
-    let times = (0..18_u32).map(|n| from.plus(Duration::from_secs(7 * 60) * n));
+/// Two hours of samples, with a marker now and then.
+fn samples(from: Timestamp, step: Duration) -> Vec<SeriesSample> {
+    let times = (0_u32..).map(|n| from.plus(step * n));
+    let times = times.take_while(|time| *time < from.plus(HOUR * 2));
     let of = |series: u32, time: Timestamp| {
         let minutes = time.as_millis() / 60_000;
-        let value = (minutes % 1000) as f64 + f64::from(series);
+        let noise = (time.as_millis() / 1000 * 7919) % 100_003;
+        let value = noise as f64 + f64::from(series);
         sample(series, time, if minutes % 97 == 0 { stale_nan() } else { value })
     };
     times.flat_map(|time| (0..SERIES).map(move |series| of(series, time))).collect()
@@ -270,7 +275,9 @@ fn samples_go_when_their_rollups_are_there_and_not_before() {
 
 #[test]
 fn a_store_that_is_too_large_loses_its_oldest_samples_and_keeps_their_rollups() {
+    // Dense, so that rollups are much smaller than what they stand for.
     let mut fixture = Fixture::new(Options::default());
+    fixture.step = Duration::from_secs(10);
     let store = fixture.lived(4 * 24);
     store.compact().unwrap();
     let all = store.stats().disk_bytes;
