@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{
+    model::{Sample, is_stale},
+    time::Timestamp,
+};
 
 /// How finely stored samples are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,4 +57,180 @@ pub(super) struct Rollup {
     pub(super) sum: f64,
     /// How many values, markers left out; with 0 the three above mean nothing.
     pub(super) count: u64,
+}
+
+impl Rollup {
+    /// What stands for one sample.
+    fn of(sample: &Sample) -> Self {
+        let Sample { timestamp: time, value } = *sample;
+        if is_stale(value) {
+            return Self { time, last: value, min: 0.0, max: 0.0, sum: 0.0, count: 0 };
+        }
+        Self { time, last: value, min: value, max: value, sum: value, count: 1 }
+    }
+
+    /// What stands for the samples of this one and of a later one together.
+    fn and(self, later: &Self) -> Self {
+        let Self { time, last, .. } = *later;
+        // Where one of them holds no value, its numbers mean nothing.
+        if later.count == 0 {
+            return Self { time, last, ..self };
+        }
+        if self.count == 0 {
+            return *later;
+        }
+        Self {
+            time,
+            last,
+            min: if later.min < self.min || self.min.is_nan() { later.min } else { self.min },
+            max: if later.max > self.max || self.max.is_nan() { later.max } else { self.max },
+            sum: self.sum + later.sum,
+            count: self.count.saturating_add(later.count),
+        }
+    }
+}
+
+/// Appends what stands for samples in ascending order: one rollup for each stretch of `resolution`
+/// that has any. The first and the last stretch are told by these samples alone: hand over whole ones.
+pub(super) fn roll(samples: &[Sample], resolution: Duration, out: &mut Vec<Rollup>) {
+    merge(samples.iter().map(Rollup::of), resolution, out);
+}
+
+/// Appends what stands for finer rollups in ascending order, whose resolution divides `resolution`.
+/// All numbers are as if they came from the samples, but that the sum adds up in another order.
+pub(super) fn roll_up(finer: &[Rollup], resolution: Duration, out: &mut Vec<Rollup>) {
+    merge(finer.iter().copied(), resolution, out);
+}
+
+/// Puts together what lies in the same stretch.
+fn merge(parts: impl Iterator<Item = Rollup>, resolution: Duration, out: &mut Vec<Rollup>) {
+    let mut open: Option<(Timestamp, Rollup)> = None;
+    for part in parts {
+        let stretch = part.time.aligned(resolution);
+        open = match open {
+            Some((same, whole)) if same == stretch => Some((same, whole.and(&part))),
+            done => {
+                out.extend(done.map(|(_, whole)| whole));
+                Some((stretch, part))
+            }
+        };
+    }
+    out.extend(open.map(|(_, whole)| whole));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::model::stale_nan;
+
+    const FIVE: Duration = Duration::from_mins(5);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn samples(pairs: &[(i64, f64)]) -> Vec<Sample> {
+        let sample = |(time, value)| Sample { timestamp: Timestamp::from_secs(time), value };
+        pairs.iter().copied().map(sample).collect()
+    }
+
+    fn rolled(samples: &[Sample], resolution: Duration) -> Vec<Rollup> {
+        let mut out = Vec::new();
+        roll(samples, resolution, &mut out);
+        out
+    }
+
+    fn five(pairs: &[(i64, f64)]) -> Vec<Rollup> {
+        rolled(&samples(pairs), FIVE)
+    }
+
+    #[test]
+    fn a_stretch_begins_with_its_first_instant_and_ends_before_the_next() {
+        let rolled = five(&[(-1, 1.0), (0, 5.0), (299, 3.0), (300, 7.0)]);
+        let [before, first, second] = rolled[..] else { panic!("{rolled:?}") };
+        assert_eq!((before.time, before.count), (Timestamp::from_secs(-1), 1));
+        let whole = Rollup {
+            time: Timestamp::from_secs(299),
+            last: 3.0,
+            min: 3.0,
+            max: 5.0,
+            sum: 8.0,
+            count: 2,
+        };
+        assert_eq!(first, whole);
+        assert_eq!((second.time, second.sum), (Timestamp::from_secs(300), 7.0));
+    }
+
+    #[test]
+    fn times_before_the_epoch_are_aligned_downwards() {
+        let times: Vec<_> = five(&[(-601, 1.0), (-600, 1.0), (-301, 2.0), (-300, 3.0)])
+            .iter()
+            .map(|r| r.time)
+            .collect();
+        assert_eq!(times, [-601, -301, -300].map(Timestamp::from_secs));
+    }
+
+    #[test]
+    fn a_marker_is_a_last_value_and_nothing_else() {
+        let rolled = five(&[(0, 4.0), (10, stale_nan())]);
+        assert!(is_stale(rolled[0].last));
+        assert_eq!(
+            (rolled[0].min, rolled[0].max, rolled[0].sum, rolled[0].count),
+            (4.0, 4.0, 4.0, 1)
+        );
+        let back = five(&[(0, stale_nan()), (10, -4.0), (20, -3.0)]);
+        assert_eq!(
+            (back[0].last, back[0].min, back[0].max, back[0].sum, back[0].count),
+            (-3.0, -4.0, -3.0, -7.0, 2)
+        );
+        let gone = five(&[(0, stale_nan()), (10, stale_nan())]);
+        assert_eq!((gone.len(), gone[0].count), (1, 0));
+        assert!(is_stale(gone[0].last));
+    }
+
+    #[test]
+    fn nan_is_the_lowest_and_the_highest_only_where_it_is_alone() {
+        let mixed = five(&[(0, f64::NAN), (10, 4.0), (20, f64::NAN), (30, 2.0)]);
+        assert_eq!((mixed[0].min, mixed[0].max, mixed[0].count), (2.0, 4.0, 4));
+        assert!(mixed[0].sum.is_nan());
+        let alone = five(&[(0, f64::NAN), (10, stale_nan())]);
+        assert!(alone[0].min.is_nan() && alone[0].max.is_nan());
+        assert_eq!(alone[0].count, 1);
+    }
+
+    #[test]
+    fn nothing_stands_for_nothing() {
+        assert_eq!(five(&[]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn rolling_up_is_as_rolling_at_once(
+            steps in vec((0..400_i64, prop_oneof![
+                6 => (-1000..1000_i32).prop_map(f64::from),
+                1 => Just(f64::NAN),
+                1 => Just(stale_nan()),
+            ]), 0..300),
+        ) {
+            let mut time = -20_000;
+            let pairs: Vec<(i64, f64)> = steps
+                .into_iter()
+                .map(|(step, value)| {
+                    time += step;
+                    (time, value)
+                })
+                .collect();
+            let samples = samples(&pairs);
+            let mut up = Vec::new();
+            roll_up(&rolled(&samples, FIVE), HOUR, &mut up);
+            // Whole numbers add up to the same in any order.
+            let bits = |all: &[Rollup]| -> Vec<_> {
+                let plain = |value: f64| if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
+                let each = |r: &Rollup| {
+                    (r.time, r.last.to_bits(), plain(r.min), plain(r.max), plain(r.sum), r.count)
+                };
+                all.iter().map(each).collect()
+            };
+            prop_assert_eq!(bits(&up), bits(&rolled(&samples, HOUR)));
+        }
+    }
 }

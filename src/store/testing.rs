@@ -22,6 +22,9 @@ use crate::{
 
 pub use super::engine::fault::Faults;
 
+pub mod codec;
+pub mod mix;
+
 /// What fails in a store under test.
 #[derive(Clone, Debug, Default)]
 pub struct Breakage {
