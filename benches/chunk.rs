@@ -161,11 +161,12 @@ fn rollup_line(name: &str, chunks: &[(Vec<u8>, usize)], rolling: f64) {
 fn nanos(count: usize, mut all: impl FnMut()) -> f64 {
     all();
     let (began, mut rounds) = (cpu_time(), 0);
-    while cpu_time() - began < LONG_ENOUGH {
+    let took = || cpu_time().saturating_sub(began);
+    while took() < LONG_ENOUGH {
         all();
         rounds += 1;
     }
-    (cpu_time() - began).as_secs_f64() * 1e9 / count as f64 / f64::from(rounds)
+    took().as_secs_f64() * 1e9 / count as f64 / f64::from(rounds)
 }
 
 fn cpu_time() -> Duration {

@@ -129,6 +129,6 @@ pub fn empty_database(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Opens a database that [`empty_database`] made; it is closed when the answer is dropped.
-pub fn open_database(dir: &Path) -> Result<impl Send, StoreError> {
+pub fn open_database(dir: &Path) -> Result<impl Send + use<>, StoreError> {
     SledEngine.open(dir, Fanout::SixtyFour).map_err(StoreError::engine("open", dir))
 }

@@ -63,9 +63,10 @@ fn put_column(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 /// Appends a column of values by what they are told by, where other columns tell them.
 fn put_values(values: &[f64], told: [(u8, &Vec<f64>); 2], out: &mut Vec<u8>) {
     let same = |other: &[f64]| values.iter().zip(other).all(|(a, b)| a.to_bits() == b.to_bits());
-    put_column(out, |column| match told.iter().find(|(_, other)| same(other)) {
-        Some((how, _)) => column.push(*how),
-        None => {
+    put_column(out, |column| {
+        if let Some((how, _)) = told.iter().find(|(_, other)| same(other)) {
+            column.push(*how);
+        } else {
             column.push(OWN);
             values::encode(values, Effort::Thorough, column);
         }

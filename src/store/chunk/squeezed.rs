@@ -81,7 +81,12 @@ pub(super) fn decode(
         3 => expand::<u64>(bytes, count, batch),
         _ => None,
     });
-    catch_unwind(unguarded).ok().flatten().ok_or(DamagedChunk)
+    let expanded = catch_unwind(unguarded).unwrap_or_else(|_| {
+        // Nobody knows what state it was left in.
+        SCRATCH.take();
+        None
+    });
+    expanded.ok_or(DamagedChunk)
 }
 
 fn expand<T: Number + Into<u64>>(
@@ -109,4 +114,34 @@ fn expand<T: Number + Into<u64>>(
         *bytes = page.into_src();
         Some(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pco_writes_the_format_that_we_leave_out() {
+        let header = FileCompressor::default().write_header(Vec::new()).unwrap();
+        assert_eq!(header, HEADER);
+    }
+
+    #[test]
+    fn each_width_comes_back_and_leaves_what_follows() {
+        for (class, most) in [(0, 0xff), (1, 0xffff), (2, 0xffff_ffff), (3, u64::MAX)] {
+            let numbers: Vec<u64> = (0..700).map(|i| (i * i * 7919) & most | most & !0xf).collect();
+            let mut bytes = Vec::new();
+            assert_eq!(encode(&numbers, &mut bytes), Some(class));
+            let whole = bytes.len();
+            bytes.extend([1, 2, 3]);
+            let (mut rest, mut read) = (&bytes[..], Vec::new());
+            decode(&mut rest, class, numbers.len(), |batch| read.extend_from_slice(batch)).unwrap();
+            assert_eq!(rest, [1, 2, 3]);
+            assert!(read.iter().zip(&numbers).all(|(a, b)| a.cast_unsigned() == *b));
+            for cut in 0..whole {
+                let rest = &mut &bytes[..cut];
+                assert_eq!(decode(rest, class, numbers.len(), |_| {}), Err(DamagedChunk));
+            }
+        }
+    }
 }

@@ -348,3 +348,26 @@ fn other_forms_are_refused() {
         assert_eq!(decode(&other), Err(DamagedChunk));
     }
 }
+
+/// What the bytes in `testdata` hold.
+fn written() -> Vec<Sample> {
+    let skewed = |i: i32| f64::from((i * 7919 % 1009).leading_zeros()) / 100.0;
+    grid(300, |i| if i == 20 { stale_nan() } else { skewed(i) })
+}
+
+#[test]
+fn what_was_written_once_is_read_for_good() {
+    let unhex = |text: &str| -> Vec<u8> {
+        let digits = text.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap());
+        digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    };
+    let chunk = unhex(include_str!("testdata/chunk.hex").trim_end());
+    assert_eq!(bits(&decode(&chunk).unwrap()), bits(&written()));
+    let (mut read, block) = (Vec::new(), unhex(include_str!("testdata/block.hex").trim_end()));
+    block::decode(&mut &block[..], &mut read).unwrap();
+    assert_eq!(bits(&read), bits(&written()[..128]));
+    let mut rolled = Vec::new();
+    roll(&written(), Duration::from_mins(5), &mut rolled);
+    let rollups = unhex(include_str!("testdata/rollups.hex").trim_end());
+    assert_eq!(rollup_bits(&rollups::decode(&rollups).unwrap()), rollup_bits(&rolled));
+}

@@ -13,7 +13,6 @@ mod bytes;
 mod handles;
 mod matching;
 mod read;
-mod rollups;
 mod scan;
 mod series;
 mod terms;

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{
-        StoreError, chunk, keys,
+        StoreError,
+        chunk::{self, rollups},
+        keys,
         record::{self, BadRecord},
         rollup::Tier,
     },
     Losses, Partition, TakeSamples,
     matching::Reader,
-    rollups, writer,
+    writer,
 };
 use crate::{
     model::{Labels, Matcher, Sample, is_stale},
@@ -206,22 +208,27 @@ impl<'a, 'b> Run<'a, 'b> {
         if begins_after || ends_before {
             return Ok(true);
         }
-        match self.decode(value) {
-            Ok(samples) if self.samples.is_empty() => self.samples = samples,
-            Ok(mut samples) => self.samples.append(&mut samples),
-            Err(_) => self.losses.extend(self.wanted.partition.bad_chunk(key, labels)),
+        let partition = self.wanted.partition;
+        if self.decode(value).is_err() {
+            self.losses.extend(partition.bad_chunk(key, labels));
         }
         Ok(true)
     }
 
-    fn decode(&self, value: &[u8]) -> Result<Vec<Sample>, BadRecord> {
+    /// Appends what a chunk holds.
+    fn decode(&mut self, value: &[u8]) -> Result<(), BadRecord> {
         let (bytes, column) = (record::unseal(value)?, self.wanted.column);
+        let bad = |_| BadRecord("chunk");
         if self.wanted.partition.tier != Tier::Raw {
-            return rollups::decode_column(bytes, column).map_err(|_| BadRecord("chunk"));
+            return rollups::decode_column(bytes, column, &mut self.samples).map_err(bad);
         }
-        let mut samples = chunk::decode(bytes).map_err(|_| BadRecord("chunk"))?;
+        if column == RollupColumn::Last {
+            return chunk::decode_into(bytes, &mut self.samples).map_err(bad);
+        }
+        let mut samples = chunk::decode(bytes).map_err(bad)?;
         as_column(&mut samples, column);
-        Ok(samples)
+        self.samples.append(&mut samples);
+        Ok(())
     }
 
     /// Hands out the first series.

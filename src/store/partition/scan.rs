@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 
 use super::{
     super::{
-        StoreError, chunk, keys,
+        StoreError,
+        chunk::{self, rollups},
+        keys,
         record::{self, BadRecord},
         rollup::{Rollup, Tier},
     },
     Content, Partition,
     matching::Reader,
-    rollups, writer,
+    writer,
 };
 use crate::model::{Labels, Sample};
 

@@ -146,7 +146,9 @@ mod tests {
 
     fn block(sets: &[Labels]) -> Vec<u8> {
         let mut writer = BlockWriter::default();
-        sets.iter().for_each(|labels| writer.push(labels));
+        for labels in sets {
+            writer.push(labels);
+        }
         writer.take()
     }
 

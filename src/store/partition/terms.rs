@@ -191,7 +191,9 @@ mod tests {
 
     fn block(values: &[(&str, Vec<u32>)]) -> Vec<u8> {
         let mut block = Vec::new();
-        values.iter().for_each(|(value, ranks)| put_value(value, ranks, &mut block));
+        for (value, ranks) in values {
+            put_value(value, ranks, &mut block);
+        }
         block
     }
 

@@ -15,14 +15,15 @@ use prost::Message as _;
 
 use super::{
     super::{
-        StoreError, chunk,
+        StoreError,
+        chunk::{self, rollups},
         engine::{Database, Engine, Entries, Fanout},
         history::{Entry, Kind},
         keys,
         record::{self, ManifestRecord, SpanRecord},
         rollup::{Rollup, Tier},
     },
-    Handles, Partition, rollups, series, terms,
+    Handles, Partition, series, terms,
 };
 use crate::{
     model::{Labels, Sample},
