@@ -335,7 +335,7 @@ fn no_count_makes_a_chunk_larger_than_the_largest() {
     assert_eq!(decode(&bytes), Err(DamagedChunk));
     bytes[0] = 4;
     assert_eq!(rollups::decode(&bytes), Err(DamagedChunk));
-    let most = encode(&samples((0..).zip([1.0; SAMPLES_MAX])));
+    let most = encode(&samples((0..65_536).map(|time| (time, 1.0))));
     assert_eq!(decode(&most).unwrap().len(), SAMPLES_MAX);
 }
 
