@@ -7,7 +7,8 @@
 //! older than the open window into write-once partitions of two hours in sled (`partition`, over the
 //! narrow trait of `engine`), of which `compact` makes longer ones and rollups (`tiers`, `rollup`), long
 //! history likewise, copies the small state into a catalog there, and replaces the log by a
-//! checkpoint. A start (`recovery`) reads the checkpoint and the log after it and opens no database. `retention` removes whole partitions.
+//! checkpoint. A start (`recovery`) reads the checkpoint and the log after it and opens no database.
+//! `retention` removes whole partitions.
 //!
 //! # Where to start reading
 //! `keys` has every name and key on disk, `record` every value, `docs/format/` both in prose. A
@@ -26,6 +27,7 @@ mod erase;
 mod error;
 mod head;
 mod history;
+mod inner;
 mod inventory;
 mod keys;
 mod layout;
@@ -46,28 +48,27 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod types;
 mod verify;
 mod wal;
 
 use std::{
-    fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::JoinHandle,
-    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    commit::{Commit, Committer, Key, Published, Request, Rotated, Row},
-    engine::{Engine, sled::SledEngine},
-    head::{Epoch, Head, Hold},
-    history::{Entry, Kind, Wanted},
+    commit::{Commit, Committer, Key, Request, Row},
+    engine::sled::SledEngine,
+    head::{Head, Hold},
+    history::{Kind, Wanted},
+    inner::{Inner, Parts, change_of, probe_of},
     lock::Lock,
     partition::Handles,
     state::State,
@@ -77,9 +78,8 @@ use self::{
 use crate::{
     limits,
     model::{
-        Accumulator, AlertInstance, AuditEntry, AuditRecord, Batch, InvalidPage, Labels, Matcher,
-        Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState,
-        Transition,
+        Accumulator, AlertInstance, AuditEntry, Batch, InvalidPage, Labels, Matcher, Metadata,
+        Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState, Transition,
     },
     telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
@@ -92,216 +92,13 @@ pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
 pub use restore::{Restoring, prove_opens};
 pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
+pub use types::{AppendSummary, Change, Options, Recovery, Rejection, SeriesHandle, Stats};
 pub use verify::{Problem, Step, Verification, verify};
-
-/// How the store is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How long samples are kept as they came. A partition goes as a whole, so some stay a day longer.
-    pub retention: Duration,
-    /// How long rollups of five minutes are kept; no shorter than samples.
-    pub retention_5m: Duration,
-    /// How long rollups of an hour are kept; no shorter than those of five minutes.
-    pub retention_1h: Duration,
-    /// How long probes, transitions and audit entries are kept.
-    pub history_retention: Duration,
-    /// Bytes on disk above which the oldest partitions go before their time, samples as they came
-    /// first; `None`: as many as there are.
-    pub size_max: Option<u64>,
-    /// How much later than others of its series a sample may come.
-    pub out_of_order_window: Duration,
-    /// Series that are taken at once.
-    pub series_max: usize,
-    /// How much of what was acknowledged a power cut may take; zero: nothing, each commit is synced
-    /// before it is acknowledged.
-    pub power_cut_loses_up_to: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            retention: Duration::from_hours(30 * 24),
-            retention_5m: Duration::from_hours(180 * 24),
-            retention_1h: Duration::from_hours(730 * 24),
-            history_retention: Duration::from_hours(90 * 24),
-            size_max: None,
-            out_of_order_window: Duration::from_hours(2),
-            series_max: limits::SERIES_MAX,
-            power_cut_loses_up_to: Duration::ZERO,
-        }
-    }
-}
 
 /// The store; cheap to clone, shared by all. When the last one is dropped, what is queued is still
 /// committed and the directory is let go.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
-
-struct Inner {
-    dir: PathBuf,
-    options: Options,
-    clock: Clock,
-    events: StoreEvents,
-    handles: Arc<Handles>,
-    head: Arc<Head>,
-    published: Published,
-    wal: WalOptions,
-    /// Bytes of the log that no checkpoint has replaced.
-    log_bytes: Arc<AtomicU64>,
-    /// What the head may forget when no reader sees it there any more.
-    cut_due: Mutex<Option<Cut>>,
-    /// `None` while it is being dropped.
-    queue: Option<mpsc::Sender<Request>>,
-    /// Whether the end was asked for.
-    closing: AtomicBool,
-    /// The committer; `None` once it has ended.
-    committer: Mutex<Option<JoinHandle<()>>>,
-    /// Held while sealing, compacting or cleaning up: one at a time.
-    maintenance: Mutex<()>,
-    /// Whether a backup is under way: one at a time.
-    backing_up: AtomicBool,
-    /// Set when compaction is to end at the next series.
-    stopping: AtomicBool,
-    /// Why only a restart helps.
-    restart: watch::Sender<Option<String>>,
-    /// Let go by `close`.
-    lock: Mutex<Option<Lock>>,
-}
-
-/// What the head may forget.
-#[derive(Debug)]
-struct Cut {
-    /// When all readers are of this epoch or later …
-    epoch: Epoch,
-    /// … samples before this instant,
-    floor: Timestamp,
-    /// which are so many.
-    samples: u64,
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The committer ends when nobody can ask it any more.
-        self.queue = None;
-        self.join();
-    }
-}
-
-/// What a start found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Samples that were replayed from the write-ahead log.
-    pub samples_replayed: u64,
-    /// Bytes of a torn last record that were cut off: they were never acknowledged.
-    pub torn_bytes: u64,
-    /// Files that could not be read and were put aside, in words.
-    pub quarantined: Vec<String>,
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AppendSummary {
-    /// Samples that are durable now.
-    pub accepted: u64,
-    /// Samples that repeat a stored one exactly.
-    pub duplicates: u64,
-    /// Samples that were refused.
-    pub rejected: u64,
-    /// Why; at most 100 of them.
-    pub rejections: Vec<Rejection>,
-}
-
-/// Samples of one series that were refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rejection {
-    /// The series.
-    pub labels: Labels,
-    /// How many.
-    pub samples: u64,
-    /// Why, and what to do.
-    pub reason: String,
-}
-
-/// One durable change of the small state.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// A rule is new or different.
-    PutRule(Rule),
-    /// A rule is gone, with its instances.
-    DeleteRule(String),
-    /// All instances that a rule has now.
-    PutInstances {
-        /// The rule.
-        rule_id: String,
-        /// Its instances.
-        instances: Vec<AlertInstance>,
-    },
-    /// An alert changed its state.
-    AddTransition(Transition),
-    /// Somebody changed something.
-    AddAudit(AuditRecord),
-    /// A target was probed.
-    AddProbe(ProbeRecord),
-    /// The state a target is in.
-    PutTargetState {
-        /// The target.
-        name: String,
-        /// Its state.
-        state: TargetState,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// A target is gone, with its probes.
-    DeleteTarget(String),
-    /// A discovered target may be probed.
-    PutAdoption(String),
-    /// … and no more.
-    DeleteAdoption(String),
-    /// What observations have come to.
-    PutAccumulator(Accumulator),
-}
-
-/// A short way to a series: finds it without looking at its labels, for as long as it is live.
-#[derive(Clone, Debug)]
-pub struct SeriesHandle(Key);
-
-impl SeriesHandle {
-    /// A handle that has not looked for its series; samples find that by its labels, and make it.
-    pub fn new(labels: Labels) -> Self {
-        Self(Key::Named(labels))
-    }
-
-    /// Names the series.
-    pub fn labels(&self) -> &Labels {
-        self.0.labels()
-    }
-
-    /// Whether it has found its series.
-    pub fn is_found(&self) -> bool {
-        matches!(self.0, Key::Known(_))
-    }
-}
-
-/// Sizes, for `status` and `store stats`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Series in the open window, or in the fullest partition where that has more.
-    pub series: u64,
-    /// Samples as they came, in all; rollups do not count.
-    pub samples: u64,
-    /// Bytes on disk.
-    pub disk_bytes: u64,
-    /// The oldest sample.
-    pub oldest: Option<Timestamp>,
-    /// The newest sample.
-    pub newest: Option<Timestamp>,
-}
 
 /// A consistent view; nothing changes in it, and it holds up no writer.
 #[derive(Clone, Debug)]
@@ -311,145 +108,6 @@ pub struct Snapshot {
     events: StoreEvents,
     /// Keeps the head from changing what this sees.
     _hold: Hold,
-}
-
-impl Inner {
-    /// What is stored now.
-    fn state(&self) -> State {
-        self.published.read().clone()
-    }
-
-    fn queue(&self) -> &mpsc::Sender<Request> {
-        self.queue.as_ref().expect("the queue is there until the store is dropped")
-    }
-
-    /// Has the committer change the state; returns it as it is then. Blocking.
-    fn edit(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<State, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Edit { edit: Box::new(edit), reply })?;
-        answer.blocking_recv().map_err(|_| self.no_committer())
-    }
-
-    /// Has the committer change the state and begin a segment of the log. Blocking.
-    fn rotate(
-        &self,
-        edit: impl FnOnce(&mut State) + Send + 'static,
-    ) -> Result<Rotated, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Rotate { edit: Box::new(edit), reply })?;
-        answer.blocking_recv().map_err(|_| self.no_committer())?
-    }
-
-    /// Makes durable what came before a segment, and removes the segments before. Blocking.
-    fn write_checkpoint(&self, rotated: &Rotated) -> Result<(), StoreError> {
-        let Rotated { number, state, .. } = rotated;
-        let bytes = recovery::write_checkpoint(&self.wal, *number, &self.head, state)?;
-        self.events.written("checkpoint", bytes);
-        self.log_bytes.fetch_sub(rotated.log_bytes, Ordering::Relaxed);
-        commit::remove_before(&self.wal, *number, &self.events);
-        Ok(())
-    }
-
-    /// Has the committer change the state, and replaces the log by a checkpoint. Blocking.
-    fn checkpoint(&self, edit: impl FnOnce(&mut State) + Send + 'static) -> Result<(), StoreError> {
-        let rotated = self.rotate(edit)?;
-        self.write_checkpoint(&rotated)
-    }
-
-    /// What is stored now, kept as it is.
-    fn snapshot(&self) -> Snapshot {
-        // Held while it is the published one: a hold on a later epoch would come too late.
-        let published = self.published.read();
-        let hold = self.head.epochs.hold(published.epoch);
-        let state = published.clone();
-        Snapshot { head: Arc::clone(&self.head), state, events: self.events.clone(), _hold: hold }
-    }
-
-    /// The head may forget what partitions hold when no reader is left that does not see those.
-    fn cut_later(&self, state: &State, samples: u64) {
-        let mut due = self.cut_due.lock();
-        let samples = samples + due.take().map_or(0, |cut| cut.samples);
-        *due = Some(Cut { epoch: state.epoch, floor: state.sealed, samples });
-    }
-
-    /// Has the head forget what is due, where no reader is left that sees it there.
-    fn cut_unseen(&self) {
-        let mut due = self.cut_due.lock();
-        let published = self.published.read().epoch;
-        let seen_by_all = self.head.epochs.seen_by_all(published);
-        if let Some(cut) = due.take_if(|cut| seen_by_all >= cut.epoch) {
-            self.head.cut(cut.floor);
-            self.events.head(self.head.series_count());
-        }
-    }
-
-    fn ask(&self, request: Request) -> Result<(), StoreError> {
-        self.queue().blocking_send(request).map_err(|_| self.no_committer())
-    }
-
-    /// Finds out whether an error is one that only a restart helps against.
-    fn judge(&self, error: &StoreError) {
-        if error.needs_restart() {
-            self.restart.send_replace(Some(error.to_string()));
-        }
-    }
-
-    /// Why there is no committer that answers.
-    fn no_committer(&self) -> StoreError {
-        let closed = self.closing.load(Ordering::Acquire);
-        if closed { StoreError::Closed } else { StoreError::CommitterDied }
-    }
-
-    fn ask_to_close(&self) -> Result<(), StoreError> {
-        // A committer that died before is told as such.
-        if self.queue().is_closed() {
-            return Err(self.no_committer());
-        }
-        self.closing.store(true, Ordering::Release);
-        self.ask(Request::Close)
-    }
-
-    fn join(&self) {
-        if let Some(committer) = self.committer.lock().take() {
-            // A panic of the committer was seen by all who waited for it.
-            let _ = committer.join();
-        }
-    }
-
-    /// Entries of the history, newest first, as one page.
-    fn page<T>(
-        &self,
-        wanted: Wanted<'_>,
-        page: &PageRequest,
-        read: impl Fn(&Entry) -> Option<T>,
-    ) -> Result<Page<T>, InvalidPage> {
-        let before = page.before()?.unwrap_or(u64::MAX);
-        let wanted = Wanted { before, count: page.size() + 1, ..wanted };
-        let mut entries = self.entries(wanted);
-        let more = entries.len() > page.size();
-        entries.truncate(page.size());
-        let last = entries.last().filter(|_| more);
-        let next = last.map_or_else(String::new, |entry| entry.sequence.to_string());
-        Ok(Page { items: entries.iter().filter_map(|entry| read(entry)).collect(), next })
-    }
-
-    /// Where sealed history cannot be read, that is reported, and what could be read is served.
-    fn entries(&self, wanted: Wanted<'_>) -> Vec<Arc<Entry>> {
-        let state = self.state();
-        state.history.read(wanted, &mut |error| self.events.quarantined(&error.to_string()))
-    }
-}
-
-/// A change that a stored entry holds; entries in memory were encoded by us, sealed ones have a CRC.
-fn change_of(entry: &Entry) -> Option<Change> {
-    record::decode_change(&entry.record().ok()?).ok()?
-}
-
-fn probe_of(entry: &Entry) -> Option<ProbeRecord> {
-    match change_of(entry)? {
-        Change::AddProbe(probe) => Some(probe),
-        _ => None,
-    }
 }
 
 impl Store {
@@ -764,12 +422,4 @@ impl Store {
         *self.0.lock.lock() = None;
         asked
     }
-}
-
-/// What a store is made of.
-struct Parts {
-    engine: Box<dyn Engine>,
-    wal: WalOptions,
-    clock: Clock,
-    options: Options,
 }

@@ -1,10 +1,14 @@
 //! The store through its face, on real sled, with a clock that is moved by hand.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
-    model::{AlertState, Sample, Severity, stale_nan},
+    model::{AlertState, AuditRecord, Sample, Severity, stale_nan},
     promql::{Queryable as _, Selection},
 };
 
