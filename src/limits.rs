@@ -17,6 +17,8 @@ pub const BATCH_SAMPLES_MAX: usize = 100_000;
 pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_mins(10);
 /// Series of one collector in one pass: a host with 400 CPUs fits.
 pub const COLLECTOR_SERIES_MAX: usize = 4096;
+/// Histograms and summaries of single observations that are added up at once.
+pub const ACCUMULATORS_MAX: usize = 100_000;
 /// Batches waiting for the write-ahead log.
 pub const COMMIT_QUEUE_MAX: usize = 1024;
 

@@ -168,6 +168,7 @@ impl Store {
             wal: parts.wal,
             log_bytes,
             cut_due: Mutex::default(),
+            catalog_at: Mutex::default(),
             queue: Some(sender),
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
@@ -345,6 +346,11 @@ impl Store {
     /// What the observations of a histogram or summary have come to.
     pub fn accumulator(&self, labels: &Labels) -> Option<Accumulator> {
         self.0.state().small.accumulators.get(labels).map(|found| (**found).clone())
+    }
+
+    /// How many histograms and summaries are being added up.
+    pub fn accumulator_count(&self) -> usize {
+        self.0.state().small.accumulators.len()
     }
 
     /// Sizes.
