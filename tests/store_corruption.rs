@@ -7,6 +7,7 @@
 //! of which nextest runs in a process of its own.
 
 #![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
+#![expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
 
 use std::{
     collections::BTreeMap,

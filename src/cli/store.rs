@@ -270,6 +270,13 @@ struct Problem {
     advice: String,
 }
 
+impl Problem {
+    fn render(&self) -> String {
+        let Self { path, region, loss, advice } = self;
+        format!("{path}: {region}\n  lost: {loss}\n  do:   {advice}")
+    }
+}
+
 impl From<Verification> for Verified {
     fn from(done: Verification) -> Self {
         let problem = |problem: store::Problem| {
@@ -359,13 +366,10 @@ fn render_verified(verified: &Verified, _style: &Style) -> String {
     if verified.problems.is_empty() && verified.more_problems == 0 {
         return format!("no damage in {looked_at}");
     }
-    let mut text = String::new();
-    for problem in &verified.problems {
-        let Problem { path, region, loss, advice } = problem;
-        text.push_str(&format!("{path}: {region}\n  lost: {loss}\n  do:   {advice}\n"));
-    }
+    let mut lines: Vec<String> = verified.problems.iter().map(Problem::render).collect();
     if verified.more_problems > 0 {
-        text.push_str(&format!("and {} more\n", verified.more_problems));
+        lines.push(format!("and {} more", verified.more_problems));
     }
-    format!("{text}damage in {looked_at}")
+    lines.push(format!("damage in {looked_at}"));
+    lines.join("\n")
 }

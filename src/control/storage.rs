@@ -18,10 +18,10 @@ pub(super) fn backup_part(part: BackupPart) -> v1::BackupResponse {
     v1::BackupResponse { part: Some(part) }
 }
 
-pub(super) fn stats(stats: Inventory) -> v1::GetStoreStatsResponse {
+pub(super) fn stats(stats: &Inventory) -> v1::GetStoreStatsResponse {
     let head = stats.head.unwrap_or_default();
     v1::GetStoreStatsResponse {
-        tiers: stats.tiers.into_iter().map(tier).collect(),
+        tiers: stats.tiers.iter().map(tier).collect(),
         head_series: head.series,
         head_samples: head.samples,
         wal: Some(kind(stats.wal)),
@@ -33,7 +33,7 @@ pub(super) fn stats(stats: Inventory) -> v1::GetStoreStatsResponse {
     }
 }
 
-fn tier(size: TierSize) -> v1::StoreTier {
+fn tier(size: &TierSize) -> v1::StoreTier {
     v1::StoreTier {
         name: size.tier.name().to_owned(),
         partitions: size.partitions,

@@ -101,7 +101,7 @@ impl SystemService for System {
         &self,
         _request: Request<v1::GetStoreStatsRequest>,
     ) -> Result<Response<v1::GetStoreStatsResponse>, Status> {
-        Ok(Response::new(storage::stats(self.monitor.store_stats().await?)))
+        Ok(Response::new(storage::stats(&self.monitor.store_stats().await?)))
     }
 
     async fn verify_store(

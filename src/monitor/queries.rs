@@ -1,7 +1,6 @@
 //! What is stored: queries, series, labels.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -123,10 +122,12 @@ impl Monitor {
         range: Option<TimeRange>,
         page: &PageRequest,
     ) -> Result<Page<String>, Failure> {
-        let series = self.matching(matchers, range).await?;
-        let names: BTreeSet<&str> =
-            series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
-        Ok(page.cut(names.into_iter().map(str::to_owned), Clone::clone)?)
+        let range = self.whole_or(range)?;
+        let selectors = parse_selectors(matchers)?;
+        let names = self
+            .blocking(move |store| store.label_names(&selectors, range.start, range.end))
+            .await??;
+        Ok(page.cut(names, Clone::clone)?)
     }
 
     /// The values of one label of the series that match.
@@ -143,9 +144,12 @@ impl Monitor {
                 format!("{name:?} is no label name: use letters, digits and '_'"),
             ));
         }
-        let series = self.matching(matchers, range).await?;
-        let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
-        Ok(page.cut(values.into_iter().map(str::to_owned), Clone::clone)?)
+        let range = self.whole_or(range)?;
+        let (selectors, name) = (parse_selectors(matchers)?, name.to_owned());
+        let values = self
+            .blocking(move |store| store.label_values(&name, &selectors, range.start, range.end))
+            .await??;
+        Ok(page.cut(values, Clone::clone)?)
     }
 
     async fn matching(

@@ -130,10 +130,10 @@ fn erase_partition(
     let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end()));
     let new = partition::write(&plan, &store.handles, |writer| {
         copy_rest(store, old, writer, &mut |labels, content| {
-            strip(tier, doomed, labels, content, tally)
+            strip(tier, doomed, labels, content, tally);
         })
     })?;
-    publish(store, tier, Arc::new(new))?;
+    publish(store, tier, &Arc::new(new))?;
     tally.erased.partitions += 1;
     Ok(())
 }
@@ -209,9 +209,9 @@ fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, ta
 }
 
 /// Shows readers what is left. The old one has lost its place on disk already.
-fn publish(store: &Inner, tier: Tier, new: Arc<Partition>) -> Result<(), StoreError> {
+fn publish(store: &Inner, tier: Tier, new: &Arc<Partition>) -> Result<(), StoreError> {
     let (dir, left) = (new.dir().to_owned(), new.manifest().samples > 0);
-    let published = Arc::clone(&new);
+    let published = Arc::clone(new);
     store.edit(move |state| {
         let tiers = Arc::make_mut(&mut state.tiers);
         tiers.remove(tier, |known| known.dir() == dir);

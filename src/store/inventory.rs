@@ -101,8 +101,9 @@ impl Inventory {
             match (place.holds, manifest(&place.dir)) {
                 (_, None) => sizes.unreadable += u64::from(place.dir.exists()),
                 (Holds::Samples(tier), Some(manifest)) => {
-                    let size = sizes.tiers.iter_mut().find(|size| size.tier == tier);
-                    size.into_iter().for_each(|size| size.add(&manifest, bytes));
+                    if let Some(size) = sizes.tiers.iter_mut().find(|size| size.tier == tier) {
+                        size.add(&manifest, bytes);
+                    }
                 }
                 (Holds::History, _) => sizes.history.add(bytes),
                 (Holds::Catalog, _) => sizes.catalog.add(bytes),

@@ -53,6 +53,7 @@ mod verify;
 mod wal;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -70,7 +71,7 @@ use self::{
     history::{Kind, Wanted},
     inner::{Inner, Parts, change_of, probe_of},
     lock::Lock,
-    partition::Handles,
+    partition::{Asked, Handles},
     state::State,
     sync::Rhythm,
     wal::WalOptions,
@@ -267,6 +268,27 @@ impl Store {
         end: Timestamp,
     ) -> Result<Vec<Labels>, StoreError> {
         self.snapshot().series(selectors, (start, end))
+    }
+
+    /// The names of the labels of such series as [`Store::series`] tells of. May read from disk.
+    pub fn label_names(
+        &self,
+        selectors: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        self.snapshot().texts(Asked::Names, selectors, (start, end))
+    }
+
+    /// The values of one of their labels. May read from disk.
+    pub fn label_values(
+        &self,
+        name: &str,
+        selectors: &[Vec<Matcher>],
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        self.snapshot().texts(Asked::ValuesOf(name), selectors, (start, end))
     }
 
     /// What is known of a metric name.

@@ -1,11 +1,15 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Snapshot, StoreError,
     head::Series,
-    partition::{self, Losses, Partition},
+    partition::{self, Asked, Losses, Partition},
     tiers::{Range, Span, choose},
 };
 use crate::{
@@ -80,6 +84,88 @@ fn check_series(count: usize) -> Result<(), StoreError> {
     Err(StoreError::TooMuch(format!("the query touches more than {max} series: add matchers")))
 }
 
+fn check_texts(count: usize) -> Result<(), StoreError> {
+    let max = limits::QUERY_SERIES_MAX;
+    if count <= max {
+        return Ok(());
+    }
+    Err(StoreError::TooMuch(format!("the label has more than {max} values: add matchers")))
+}
+
+/// Collects something of the series that match and have samples in a range.
+trait Gather {
+    /// All that a partition has.
+    fn partition(
+        &mut self,
+        partition: &Partition,
+        matchers: &[Matcher],
+        range: Range,
+    ) -> Result<Losses, StoreError>;
+
+    /// Whether a series would tell anything new: looking for its samples is the dear part.
+    fn wants(&self, labels: &Labels) -> bool;
+
+    /// One series.
+    fn take(&mut self, labels: &Labels) -> Result<(), StoreError>;
+}
+
+/// The series themselves.
+struct AllSeries(BTreeSet<Labels>);
+
+impl Gather for AllSeries {
+    fn partition(
+        &mut self,
+        partition: &Partition,
+        matchers: &[Matcher],
+        range: Range,
+    ) -> Result<Losses, StoreError> {
+        partition.series(matchers, range, &mut |labels| self.take(labels))
+    }
+
+    fn wants(&self, labels: &Labels) -> bool {
+        !self.0.contains(labels)
+    }
+
+    fn take(&mut self, labels: &Labels) -> Result<(), StoreError> {
+        self.0.insert(labels.clone());
+        check_series(self.0.len())
+    }
+}
+
+/// Their label names, or the values of one label.
+struct Texts<'a> {
+    asked: Asked<'a>,
+    found: BTreeSet<String>,
+}
+
+impl Texts<'_> {
+    fn add(&mut self, text: &str) -> Result<(), StoreError> {
+        if !self.found.contains(text) {
+            self.found.insert(text.to_owned());
+        }
+        check_texts(self.found.len())
+    }
+}
+
+impl Gather for Texts<'_> {
+    fn partition(
+        &mut self,
+        partition: &Partition,
+        matchers: &[Matcher],
+        range: Range,
+    ) -> Result<Losses, StoreError> {
+        partition.texts(self.asked, matchers, range, &mut |text| self.add(text))
+    }
+
+    fn wants(&self, labels: &Labels) -> bool {
+        self.asked.texts_of(labels).any(|text| !self.found.contains(text))
+    }
+
+    fn take(&mut self, labels: &Labels) -> Result<(), StoreError> {
+        self.asked.texts_of(labels).try_for_each(|text| self.add(text))
+    }
+}
+
 impl Snapshot {
     /// Partitions lie before the head, and spans of tiers are in order, so that samples come in order.
     fn read(&self, selection: &Selection, found: &mut Found) -> Result<(), StoreError> {
@@ -142,28 +228,60 @@ impl Snapshot {
         selectors: &[Vec<Matcher>],
         range: (Timestamp, Timestamp),
     ) -> Result<Vec<Labels>, StoreError> {
-        let mut found = BTreeSet::new();
+        let mut found = AllSeries(BTreeSet::new());
+        self.gather(selectors, range, &mut found)?;
+        Ok(found.0.into_iter().collect())
+    }
+
+    /// The label names, or the values of one label, that such series have.
+    pub(super) fn texts(
+        &self,
+        asked: Asked<'_>,
+        selectors: &[Vec<Matcher>],
+        range: Range,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let mut found = Texts { asked, found: BTreeSet::new() };
+        self.gather(selectors, range, &mut found)?;
+        Ok(found.found)
+    }
+
+    /// Shows to `gather` what any of `selectors` (all where there is none) matches in the range.
+    fn gather(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: Range,
+        gather: &mut dyn Gather,
+    ) -> Result<(), StoreError> {
         let every = [Vec::new()];
         let selectors = if selectors.is_empty() { &every } else { selectors };
         let spans = self.spans(range, range.1.since(range.0) / SERIES_STRETCHES);
         for matchers in selectors {
             for (partition, within) in spans.iter().flat_map(|span| parts_in(span, range)) {
-                self.served(partition.series(matchers, within, &mut |labels| {
-                    found.insert(labels.clone());
-                    check_series(found.len())
-                }))?;
+                self.served(gather.partition(partition, matchers, within))?;
             }
-            let mut samples = Vec::new();
-            for series in self.head.matching(matchers) {
-                samples.clear();
-                self.read_open(&series, range, &mut samples);
-                if !samples.is_empty() {
-                    found.insert(series.labels().clone());
-                    check_series(found.len())?;
-                }
+            self.gather_open(matchers, range, gather)?;
+        }
+        Ok(())
+    }
+
+    fn gather_open(
+        &self,
+        matchers: &[Matcher],
+        range: Range,
+        gather: &mut dyn Gather,
+    ) -> Result<(), StoreError> {
+        let mut samples = Vec::new();
+        for series in self.head.matching(matchers) {
+            if !gather.wants(series.labels()) {
+                continue;
+            }
+            samples.clear();
+            self.read_open(&series, range, &mut samples);
+            if !samples.is_empty() {
+                gather.take(series.labels())?;
             }
         }
-        Ok(found.into_iter().collect())
+        Ok(())
     }
 
     /// The newest sample of each matching series, where it is not stale and not before `since`.

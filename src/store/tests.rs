@@ -1,5 +1,7 @@
 //! The store through its face, on real sled, with a clock that is moved by hand.
 
+mod labels;
+
 use std::{
     fs,
     path::{Path, PathBuf},

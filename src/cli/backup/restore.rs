@@ -98,21 +98,22 @@ struct Restored {
 impl Restored {
     fn render(&self) -> String {
         let bytes = human::bytes(self.bytes);
-        let mut text = format!(
+        let mut lines = vec![format!(
             "the backup of {} ({} files, {bytes}) is in place: {}",
             self.created, self.files, self.store
-        );
+        )];
         for what in &self.quarantined {
-            text.push_str(&format!("\ndamaged before it was backed up, and put aside: {what}"));
+            lines.push(format!("damaged before it was backed up, and put aside: {what}"));
         }
         if let Some(aside) = &self.set_aside {
             let store = &self.store;
-            text.push_str(&format!(
-                "\nthe store that was there is kept: {aside}\nto go back: stop the daemon, then `rm -r \
-                 {store} && mv {aside} {store}`; to stay: `rm -r {aside}`"
+            lines.push(format!("the store that was there is kept: {aside}"));
+            lines.push(format!(
+                "to go back: stop the daemon, then `rm -r {store} && mv {aside} {store}`; to stay: \
+                 `rm -r {aside}`"
             ));
         }
-        text
+        lines.join("\n")
     }
 }
 

@@ -211,7 +211,9 @@ impl Head {
                 idle.push(series.id());
             }
         }
-        idle.into_iter().for_each(|id| self.retire(id));
+        for id in idle {
+            self.retire(id);
+        }
     }
 
     /// Forgets what is to be erased, whoever sees it; tells of which series, and how many samples that
@@ -225,7 +227,9 @@ impl Head {
             idle.extend(open.is_empty().then(|| series.id()));
             gone.extend((unsealed > 0).then(|| (series.labels().clone(), unsealed)));
         }
-        idle.into_iter().for_each(|id| self.retire(id));
+        for id in idle {
+            self.retire(id);
+        }
         gone
     }
 

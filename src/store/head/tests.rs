@@ -158,7 +158,7 @@ proptest! {
                 put_at(&head, epoch, second, 1.0, &OPEN);
                 known.insert(second);
             }
-            if epoch as usize > held {
+            if epoch > held as u64 {
                 holds.push((head.epochs.hold(epoch), known.clone()));
             }
         }

@@ -49,7 +49,7 @@ use crate::{
 
 pub(super) use self::{
     handles::Handles,
-    read::as_column,
+    read::{Asked, as_column},
     scan::Scan,
     verify::{PartitionReport, verify_partition},
     writer::{Plan, Writer, remove, size_of, write},
@@ -137,11 +137,6 @@ impl Partition {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// How finely its samples are kept.
-    pub(super) fn tier(&self) -> Tier {
-        self.tier
     }
 
     /// The beginning of its range.

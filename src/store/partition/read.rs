@@ -1,7 +1,5 @@
 //! Queries on one partition: matchers and a range to series, samples, label names and values.
 
-use std::collections::BTreeSet;
-
 use super::{
     super::{
         StoreError,
@@ -26,7 +24,28 @@ const SERIES_AT_ONCE: usize = 4096;
 const GAP_MAX: u32 = 4;
 
 /// What a reader does with a label name or value.
-type TakeText<'a> = &'a mut dyn FnMut(&str) -> Result<(), StoreError>;
+/// Takes a label name or value; an error ends it.
+pub(in crate::store) type TakeText<'a> = &'a mut dyn FnMut(&str) -> Result<(), StoreError>;
+
+/// What is asked of labels.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum Asked<'a> {
+    /// Their names.
+    Names,
+    /// The values of the one with this name.
+    ValuesOf(&'a str),
+}
+
+impl Asked<'_> {
+    /// What is asked of one series.
+    pub(in crate::store) fn texts_of(self, labels: &Labels) -> impl Iterator<Item = &str> {
+        let pick = move |(name, value)| match self {
+            Self::Names => Some(name),
+            Self::ValuesOf(wanted) => (name == wanted).then_some(value),
+        };
+        labels.iter().filter_map(pick)
+    }
+}
 
 impl Partition {
     /// The matching series with their samples in the range (both ends belong to it), in the order of
@@ -101,49 +120,37 @@ impl Partition {
         Ok(bytes)
     }
 
-    /// The names of the labels that matching series have, sorted.
-    pub(in crate::store) fn label_names(
+    /// What `asked` finds in matching series that have samples in the range; may say one thing often.
+    pub(in crate::store) fn texts(
         &self,
+        asked: Asked<'_>,
         matchers: &[Matcher],
+        (start, end): (Timestamp, Timestamp),
         take: TakeText<'_>,
-    ) -> Result<(), StoreError> {
-        if matchers.is_empty() {
-            let names = Reader::of(self)?.names()?;
-            return names.iter().try_for_each(|(name, _)| take(name));
+    ) -> Result<Losses, StoreError> {
+        if matchers.is_empty() && self.lies_in(start, end) {
+            self.all_texts(asked, take)?;
+            return Ok(Losses::new());
         }
-        let mut names = BTreeSet::new();
-        self.for_each_series(matchers, &mut |labels| {
-            for (name, _) in labels.iter() {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
-                }
+        self.series(matchers, (start, end), &mut |labels| {
+            asked.texts_of(labels).try_for_each(&mut *take)
+        })
+    }
+
+    /// The same of all series: the index has it, and no labels are read.
+    fn all_texts(&self, asked: Asked<'_>, take: TakeText<'_>) -> Result<(), StoreError> {
+        let reader = Reader::of(self)?;
+        let Asked::ValuesOf(name) = asked else {
+            return reader.names()?.iter().try_for_each(|(name, _)| take(name));
+        };
+        let mut outcome = Ok(());
+        reader.for_each_value(name, &mut |value, _| {
+            if outcome.is_ok() {
+                outcome = take(value);
             }
             Ok(())
         })?;
-        names.iter().try_for_each(|name| take(name))
-    }
-
-    /// The values that a label has in matching series, sorted.
-    pub(in crate::store) fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        take: TakeText<'_>,
-    ) -> Result<(), StoreError> {
-        let mut outcome = Ok(());
-        if matchers.is_empty() {
-            Reader::of(self)?.for_each_value(name, &mut |value, _| {
-                outcome = std::mem::replace(&mut outcome, Ok(())).and_then(|()| take(value));
-                Ok(())
-            })?;
-            return outcome;
-        }
-        let mut values = BTreeSet::new();
-        self.for_each_series(matchers, &mut |labels| {
-            values.extend(labels.get(name).map(str::to_owned));
-            Ok(())
-        })?;
-        values.iter().try_for_each(|value| take(value))
+        outcome
     }
 }
 

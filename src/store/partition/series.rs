@@ -48,10 +48,6 @@ impl BlockWriter {
         symbol
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Whether the block has as much as it should have.
     pub(super) fn is_full(&self, bytes_max: usize) -> bool {
         self.count >= SETS_MAX || self.symbol_bytes.len() + self.sets.len() >= bytes_max

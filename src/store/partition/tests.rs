@@ -1,11 +1,15 @@
 //! Partitions on sled and in memory: what goes in comes out, and damage is told.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
 use super::{
-    super::engine::{Database, Engine, Fanout, memory::MemoryEngine, sled::SledEngine},
+    super::engine::{Engine, Fanout, memory::MemoryEngine, sled::SledEngine},
     *,
 };
 use crate::{
@@ -114,13 +118,13 @@ fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
     Matcher::new(name, op, value).unwrap()
 }
 
-fn values(partition: &Partition, name: &str, matchers: &[Matcher]) -> Vec<String> {
-    let mut found = Vec::new();
-    let take = &mut |value: &str| {
-        found.push(value.to_owned());
+fn texts(partition: &Partition, asked: Asked<'_>, matchers: &[Matcher]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let take = &mut |text: &str| {
+        found.insert(text.to_owned());
         Ok(())
     };
-    partition.label_values(name, matchers, take).unwrap();
+    assert!(partition.texts(asked, matchers, ALL, take).unwrap().is_empty());
     found
 }
 
@@ -168,17 +172,16 @@ fn the_index_agrees_with_the_labels() {
             (selected(&partition, &matchers, ALL), expected(&model, &matchers, ALL));
         assert!(found == wanted, "{case:?}: {} of {}", found.len(), wanted.len());
     }
-    let mut names = Vec::new();
-    let take = &mut |name: &str| {
-        names.push(name.to_owned());
-        Ok(())
-    };
-    partition.label_names(&[], take).unwrap();
-    assert_eq!(names, ["__name__", "id", "job", "lonely"]);
-    assert_eq!(values(&partition, "job", &[]), ["job0", "job1", "job2"]);
+    let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let one = matcher("id", MatchOp::Equal, "4");
-    assert_eq!(values(&partition, "job", std::slice::from_ref(&one)), ["job1"]);
-    assert_eq!(values(&partition, "id", &[]).len(), 6000);
+    let one = std::slice::from_ref(&one);
+    let all: BTreeSet<String> = set(&["__name__", "id", "job", "lonely"]);
+    assert_eq!(texts(&partition, Asked::Names, &[]), all);
+    assert_eq!(texts(&partition, Asked::Names, one), set(&["__name__", "id", "job"]));
+    let jobs = Asked::ValuesOf("job");
+    assert_eq!(texts(&partition, jobs, &[]), set(&["job0", "job1", "job2"]));
+    assert_eq!(texts(&partition, jobs, one), set(&["job1"]));
+    assert_eq!(texts(&partition, Asked::ValuesOf("id"), &[]).len(), 6000);
 }
 
 #[test]
@@ -218,7 +221,7 @@ fn rollups_are_read_by_column() {
     let labels = Labels::of("a", []);
     let partition = write(&plan, &fixture.handles, |writer| writer.put_rollups(&labels, &all));
     let partition = partition.unwrap();
-    assert_eq!(partition.tier(), Tier::FiveMinutes);
+    assert_eq!(partition.tier, Tier::FiveMinutes);
     let range = (all[700].time, all[1300].time);
     let mut found = Vec::new();
     let take = &mut |_: &Labels, samples| {

@@ -77,7 +77,9 @@ impl Group {
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.reserve(self.series.bytes.len() + self.samples.bytes.len() + self.changes.bytes.len());
-        [&self.series, &self.samples, &self.changes].into_iter().for_each(|part| part.write(out));
+        for part in [&self.series, &self.samples, &self.changes] {
+            part.write(out);
+        }
     }
 }
 
