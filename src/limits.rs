@@ -11,6 +11,9 @@ pub const LABELS_MAX: usize = 64;
 
 /// Most series that the store holds at once.
 pub const SERIES_MAX: usize = 1_000_000;
+/// Numbers by which one segment of the log may name series: those that are live, and those that went
+/// while it was open.
+pub const SERIES_NUMBERS_MAX: usize = 1 << 25;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
@@ -107,6 +110,7 @@ pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
+    assert!(SERIES_MAX * 3 <= SERIES_NUMBERS_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
     // The tasks have three quarters of the deadline, their first phase half of that.

@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 
 use super::erase::Doomed;
 use crate::{
+    limits,
     model::{Labels, Matcher},
     time::Timestamp,
 };
@@ -66,6 +67,12 @@ impl Registry {
 
     fn live(&self) -> usize {
         self.table.len()
+    }
+
+    /// Whether there is an id for another series: those of series that have gone come back with the
+    /// next segment of the log.
+    fn has_id(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < limits::SERIES_NUMBERS_MAX
     }
 
     fn insert(&mut self, labels: &Labels) -> Arc<Series> {
@@ -148,7 +155,7 @@ impl Head {
             return Ok(series);
         }
         let mut registry = self.registry.write();
-        if registry.live() >= self.series_max {
+        if registry.live() >= self.series_max || !registry.has_id() {
             return Err(Refusal::TooManySeries(self.series_max));
         }
         Ok(registry.insert(labels))
