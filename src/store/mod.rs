@@ -408,7 +408,7 @@ impl Store {
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
     /// there was one; then there may be another. Blocking, for a minute where series are many.
     pub fn compact_next(&self) -> Result<bool, StoreError> {
-        compact::compact_next(&self.0)
+        compact::compact_next(&self.0).inspect_err(|error| self.0.judge(error))
     }
 
     /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
