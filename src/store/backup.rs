@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 
-use super::{Inner, Store, StoreError, engine::still::holding_still, keys, layout};
+use super::{Inner, Store, StoreError, engine::still::holding_still, keys, layout, wal};
 
 /// The longest piece of a file.
 const PIECE_BYTES: usize = 64 << 10;
@@ -167,12 +167,15 @@ fn link_entries(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Each file with its length, the newest segment of the log last: one that has a successor is
-/// complete, and the last may grow.
+/// Each file with its length. Of a segment of the log that is the end of its last frame: the open one
+/// grows, and has room behind it that comes and goes.
 fn measure(links: &Path) -> Result<Vec<Linked>, StoreError> {
     let mut files = Vec::new();
     for path in layout::files(links)? {
-        let bytes = fs::metadata(&path).map_err(StoreError::io("measure", &path))?.len();
+        let bytes = match keys::segment_number(&path) {
+            Some(_) => wal::read_segment(&path, |_| {})?.good,
+            None => fs::metadata(&path).map_err(StoreError::io("measure", &path))?.len(),
+        };
         let name = path.strip_prefix(links).unwrap_or(&path);
         let name = name.to_str().ok_or_else(|| StoreError::Damaged {
             path: path.clone(),

@@ -218,7 +218,6 @@ impl Committer {
                 for (summary, reply) in answers {
                     let _ = reply.send(Ok(summary));
                 }
-                self.settle(&touched);
             }
             Err(error) => {
                 take_back(&self.head, &touched, state.epoch);
@@ -243,15 +242,6 @@ impl Committer {
     fn publish(&self, state: State) {
         let old = std::mem::replace(&mut *self.published.write(), state);
         drop(old);
-    }
-
-    /// Has the series that samples came to put their tails into blocks.
-    fn settle(&self, touched: &[Arc<Series>]) {
-        let published = self.published.read().epoch;
-        let seen_by_all = self.head.epochs.seen_by_all(published);
-        for series in touched {
-            series.lock().settle(seen_by_all);
-        }
     }
 
     /// Begins a segment, which has to name all series anew: so between two groups, not within one.
@@ -337,15 +327,18 @@ struct Work<'a> {
     head: &'a Head,
     state: State,
     group: Group,
-    /// Series that samples came to.
+    /// Series that samples came to, for the case that the group fails.
     touched: Vec<Arc<Series>>,
     segment: u64,
+    /// What every reader sees.
+    seen_by_all: Epoch,
     bounds: Bounds,
 }
 
 impl<'a> Work<'a> {
     fn new(committer: &'a Committer) -> Self {
         let mut state = committer.published.read().clone();
+        let seen_by_all = committer.head.epochs.seen_by_all(state.epoch);
         state.epoch += 1;
         let now = committer.clock.now();
         let bounds = Bounds {
@@ -360,6 +353,7 @@ impl<'a> Work<'a> {
             group: Group::default(),
             touched: Vec::new(),
             segment: committer.wal.number(),
+            seen_by_all,
             bounds,
         }
     }
@@ -427,6 +421,7 @@ impl<'a> Work<'a> {
     /// Puts a sample into a series; `None` where that is not live any more.
     fn put(&mut self, series: Arc<Series>, sample: Sample) -> Option<Admission> {
         let mut open = series.lock();
+        open.settle(self.seen_by_all);
         let admission = open.append_live(sample, self.state.epoch, &self.bounds)?;
         if admission == Admission::Accepted {
             if !open.name_in(self.segment) {

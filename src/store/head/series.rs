@@ -49,6 +49,9 @@ pub(in crate::store) struct Open {
     newest_in_blocks: Option<Sample>,
     /// By time. Late samples, which belong between those of the blocks, come first.
     tail: Vec<Recent>,
+    /// The time of the newest sample, kept beside the lock: looking into the tail for it would cost
+    /// another miss of the cache for each sample.
+    newest: Option<Timestamp>,
     /// The segment of the log that has named the series.
     named_in: u64,
     live: bool,
@@ -69,6 +72,7 @@ impl Series {
             in_blocks: 0,
             newest_in_blocks: None,
             tail: Vec::new(),
+            newest: None,
             named_in: 0,
             live: true,
         };
@@ -150,8 +154,9 @@ impl Open {
             return Admission::Refused(refusal);
         }
         let recent = Recent { sample, epoch };
-        let Some(newest) = self.newest_time().filter(|newest| *newest >= time) else {
+        let Some(newest) = self.newest.filter(|newest| *newest >= time) else {
             self.tail.push(recent);
+            self.newest = Some(time);
             return Admission::Accepted;
         };
         match self.value_at(time) {
@@ -189,10 +194,16 @@ impl Open {
         in_tail
     }
 
+    /// The time of the newest sample, whoever sees it.
     pub(super) fn newest_time(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// After samples went.
+    fn look_for_newest(&mut self) {
         let in_tail = self.tail.last().map(|recent| recent.sample.timestamp);
         let in_blocks = self.newest_in_blocks.map(|sample| sample.timestamp);
-        in_tail.max(in_blocks)
+        self.newest = in_tail.max(in_blocks);
     }
 
     fn value_at(&self, time: Timestamp) -> Option<f64> {
@@ -212,6 +223,7 @@ impl Open {
     pub(in crate::store) fn take_back(&mut self, epoch: Epoch) -> usize {
         let before = self.tail.len();
         self.tail.retain(|recent| recent.epoch != epoch);
+        self.look_for_newest();
         before - self.tail.len()
     }
 
@@ -319,6 +331,7 @@ impl Open {
             self.newest_in_blocks =
                 self.newest_in_blocks.filter(|newest| newest.timestamp >= floor);
         }
+        self.look_for_newest();
         before - self.len()
     }
 
@@ -338,6 +351,7 @@ impl Open {
         self.blocks = Vec::new();
         (self.last_block, self.in_blocks, self.newest_in_blocks) = (0, 0, None);
         self.append_blocks(&samples);
+        self.look_for_newest();
         (all, unsealed)
     }
 
@@ -361,6 +375,7 @@ impl Open {
         self.newest_in_blocks = samples.last().copied();
         (self.last_block, self.in_blocks) = (as_u32(last), as_u32(count));
         self.blocks = blocks;
+        self.look_for_newest();
         Ok(())
     }
 }
