@@ -9,8 +9,12 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
 /// Most labels on one series, the metric name among them.
 pub const LABELS_MAX: usize = 64;
 
-/// Most series that the store holds at once.
-pub const SERIES_MAX: usize = 1_000_000;
+/// Most series in the open window where nothing is said.
+pub const SERIES_MAX_DEFAULT: usize = 1_000_000;
+/// … and the most that can be asked for: about 10 GB of memory.
+pub const SERIES_MAX: usize = 10_000_000;
+/// Numbers that the log gives to series: one that has left keeps its number for the rest of a segment.
+pub const SERIES_NUMBERS_MAX: usize = 2 * SERIES_MAX;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
@@ -104,6 +108,9 @@ pub const TOOL_CALLS_MAX: usize = 64;
 pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
+    assert!(SERIES_MAX_DEFAULT <= SERIES_MAX && SERIES_MAX < SERIES_NUMBERS_MAX);
+    // A number is a u32 in memory and in the log.
+    assert!(SERIES_NUMBERS_MAX < u32::MAX as usize);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());

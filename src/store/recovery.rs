@@ -315,7 +315,7 @@ impl<'a> Replaying<'a> {
 impl Replay for Replaying<'_> {
     fn series(&mut self, id: u32, labels: Labels) -> Result<(), BadRecord> {
         let at = id as usize;
-        if at >= limits::SERIES_MAX {
+        if at >= limits::SERIES_NUMBERS_MAX {
             return Err(BadRecord("number of a series"));
         }
         if at >= self.named.len() {

@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 
 use super::erase::Doomed;
 use crate::{
+    limits,
     model::{Labels, Matcher},
     time::Timestamp,
 };
@@ -62,6 +63,11 @@ impl Registry {
 
     fn slot(&self, id: u32) -> Option<&Arc<Series>> {
         self.slots.get(id as usize)?.as_ref()
+    }
+
+    /// Whether a series can be numbered so that a start takes the number for one.
+    fn has_number(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < limits::SERIES_NUMBERS_MAX
     }
 
     fn live(&self) -> usize {
@@ -148,7 +154,7 @@ impl Head {
             return Ok(series);
         }
         let mut registry = self.registry.write();
-        if registry.live() >= self.series_max {
+        if registry.live() >= self.series_max || !registry.has_number() {
             return Err(Refusal::TooManySeries(self.series_max));
         }
         Ok(registry.insert(labels))
