@@ -11,16 +11,19 @@ pub const LABELS_MAX: usize = 64;
 
 /// Most series in the open window where nothing is said.
 pub const SERIES_MAX_DEFAULT: usize = 1_000_000;
-/// … and the most that can be asked for: about 10 GB of memory.
+/// … and the most that can be asked for.
 pub const SERIES_MAX: usize = 10_000_000;
-/// Numbers that the log gives to series: one that has left keeps its number for the rest of a segment.
-pub const SERIES_NUMBERS_MAX: usize = 2 * SERIES_MAX;
+/// Numbers by which one segment of the log may name series: those that are live, and those that went
+/// while it was open.
+pub const SERIES_NUMBERS_MAX: usize = 1 << 25;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
 pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_mins(10);
 /// Series of one collector in one pass: a host with 400 CPUs fits.
 pub const COLLECTOR_SERIES_MAX: usize = 4096;
+/// Histograms and summaries of single observations that are added up at once.
+pub const ACCUMULATORS_MAX: usize = 100_000;
 /// Batches waiting for the write-ahead log.
 pub const COMMIT_QUEUE_MAX: usize = 1024;
 
@@ -108,10 +111,9 @@ pub const TOOL_CALLS_MAX: usize = 64;
 pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
-    assert!(SERIES_MAX_DEFAULT <= SERIES_MAX && SERIES_MAX < SERIES_NUMBERS_MAX);
-    // A number is a u32 in memory and in the log.
-    assert!(SERIES_NUMBERS_MAX < u32::MAX as usize);
+    assert!(SERIES_MAX_DEFAULT <= SERIES_MAX);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
+    assert!(SERIES_MAX * 3 <= SERIES_NUMBERS_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
     // The tasks have three quarters of the deadline, their first phase half of that.

@@ -67,6 +67,7 @@ impl Monitor {
             observe(observations, source.name(), &bounds, &Remembered(&self.parts.store), now);
         let Observed { batch, accumulators } =
             observed.map_err(|problems| invalid_observations(&problems))?;
+        self.check_accumulators(&accumulators)?;
         let samples = batch.samples.len();
         let changes = accumulators.into_iter().map(Change::PutAccumulator).collect();
         let summary = self.parts.store.append_and_commit(batch, changes).await?;
@@ -74,6 +75,24 @@ impl Monitor {
             return Ok(Collected { count: observations.len() as u64, timestamp: now });
         }
         Err(refused(observations, &summary, samples))
+    }
+
+    /// Refuses new histograms and summaries where there are too many.
+    fn check_accumulators(&self, accumulators: &[Accumulator]) -> Result<(), Failure> {
+        let store = &self.parts.store;
+        let is_new = |sum: &&Accumulator| store.accumulator(&sum.labels).is_none();
+        let new = accumulators.iter().filter(is_new).count();
+        let max = limits::ACCUMULATORS_MAX;
+        if new == 0 || store.accumulator_count() + new <= max {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorCode::ResourceExhausted,
+            format!(
+                "the limit of {max} histograms and summaries is reached: send fewer different tags, \
+                 or wait until idle ones are past the retention"
+            ),
+        ))
     }
 
     /// Stores samples; returns when they are durable.

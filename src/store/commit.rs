@@ -22,7 +22,7 @@ use super::{
     AppendSummary, Change, Rejection, StoreError,
     head::{Admission, Bounds, Epoch, Head, Hold, Series},
     keys,
-    small::metadata_record,
+    small::{News, metadata_record},
     state::State,
     sync::{Rhythm, Waited},
     wal::{self, Wal, WalOptions, group::Group},
@@ -214,11 +214,11 @@ impl Committer {
         match self.make_durable(&group) {
             Ok(()) => {
                 self.publish(state);
-                self.settle(&touched);
                 self.tell(answers.iter().map(|(summary, _)| summary), began.elapsed());
                 for (summary, reply) in answers {
                     let _ = reply.send(Ok(summary));
                 }
+                self.settle(&touched);
             }
             Err(error) => {
                 take_back(&self.head, &touched, state.epoch);
@@ -232,6 +232,7 @@ impl Committer {
 
     fn tell<'a>(&self, summaries: impl Iterator<Item = &'a AppendSummary>, took: Duration) {
         let sum = |all: (u64, u64, u64), s: &AppendSummary| {
+            self.events.metadata_dropped(s.metadata_dropped);
             (all.0 + s.accepted, all.1 + s.duplicates, all.2 + s.rejected)
         };
         self.events.head(self.head.series_count());
@@ -369,10 +370,12 @@ impl<'a> Work<'a> {
         metadata: &[Metadata],
         changes: &[Change],
     ) -> AppendSummary {
-        let summary = self.append(rows);
+        let mut summary = self.append(rows);
         for metadata in metadata {
-            if self.state.small.put_metadata(metadata) {
-                self.group.change(&metadata_record(metadata));
+            match self.state.small.put_metadata(metadata) {
+                News::Taken => self.group.change(&metadata_record(metadata)),
+                News::TooMany => summary.metadata_dropped += 1,
+                News::Known => {}
             }
         }
         for change in changes {

@@ -76,7 +76,8 @@ impl Store {
         selectors: Vec<Vec<Matcher>>,
         (start, end): (Timestamp, Timestamp),
     ) -> Result<Erased, StoreError> {
-        erase(&self.0, &Doomed { selectors, start, end })
+        let outcome = erase(&self.0, &Doomed { selectors, start, end });
+        outcome.inspect_err(|error| self.0.judge(error))
     }
 }
 

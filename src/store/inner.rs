@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) head: Arc<Head>,
     pub(super) published: Published,
     pub(super) wal: WalOptions,
+    /// When the small state was last copied into the catalog.
+    pub(super) catalog_at: Mutex<Option<Timestamp>>,
     /// Bytes of the log that no checkpoint has replaced.
     pub(super) log_bytes: Arc<AtomicU64>,
     /// What the head may forget when no reader sees it there any more.

@@ -169,6 +169,7 @@ impl Store {
             wal: parts.wal,
             log_bytes,
             cut_due: Mutex::default(),
+            catalog_at: Mutex::default(),
             queue: Some(sender),
             closing: AtomicBool::new(false),
             committer: Mutex::new(Some(committer)),
@@ -369,6 +370,11 @@ impl Store {
         self.0.state().small.accumulators.get(labels).map(|found| (**found).clone())
     }
 
+    /// How many histograms and summaries are being added up.
+    pub fn accumulator_count(&self) -> usize {
+        self.0.state().small.accumulators.len()
+    }
+
     /// Sizes.
     pub fn stats(&self) -> Stats {
         let state = self.0.state();
@@ -402,7 +408,7 @@ impl Store {
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
     /// there was one; then there may be another. Blocking, for a minute where series are many.
     pub fn compact_next(&self) -> Result<bool, StoreError> {
-        compact::compact_next(&self.0)
+        compact::compact_next(&self.0).inspect_err(|error| self.0.judge(error))
     }
 
     /// Carries out all compaction that is due; tells how many partitions that made. Sealing and

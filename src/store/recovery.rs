@@ -46,6 +46,8 @@ pub(super) struct Found {
     pub(super) log_bytes: u64,
     /// The last segment and the length of its good part; `None` where there is no log.
     pub(super) last: Option<(u64, u64)>,
+    /// The number of a segment that is none of those that are or were there.
+    pub(super) next_segment: u64,
     /// Files of the log with damage: to be put aside once a checkpoint has replaced them.
     pub(super) damaged: Vec<PathBuf>,
 }
@@ -72,6 +74,7 @@ pub(super) fn recover(
         state: State::default(),
         recovery: Recovery::default(),
         log_bytes: 0,
+        next_segment: FIRST_SEGMENT,
         last: None,
         damaged: Vec::new(),
     };
@@ -194,12 +197,17 @@ fn replay(
 ) -> Result<(), StoreError> {
     let segments = wal::segments(&options.dir)?;
     let from = restore_checkpoint(options, found)?;
-    let Some(last) = segments.last() else { return restore_catalog(dir, handles, found) };
-    if from.is_none() && segments[0] != FIRST_SEGMENT {
+    let newest = segments.last().copied().max(from);
+    found.next_segment = newest.unwrap_or(FIRST_SEGMENT) + 1;
+    if from.is_none() && segments.first() != Some(&FIRST_SEGMENT) {
         // The beginning is lost: the catalog has an older copy of what it held.
         restore_catalog(dir, handles, found)?;
     }
-    let from = from.unwrap_or(segments[0]);
+    let Some(from) = from.or(segments.first().copied()) else { return Ok(()) };
+    if newest.is_some_and(|newest| !segments.contains(&newest)) {
+        // It was begun before the checkpoint was: commits in it are lost.
+        found.recovery.quarantined.push(format!("segment {from} of the log is missing"));
+    }
     let mut expected = from;
     for number in segments.iter().copied().filter(|number| *number >= from) {
         let path = keys::segment(&options.dir, number);
@@ -211,7 +219,7 @@ fn replay(
         }
         expected = number + 1;
         let end = replay_segment(&path, found)?;
-        judge(&path, &end, number == *last, found);
+        judge(&path, &end, Some(number) == newest, found);
         found.log_bytes += end.good;
         found.last = Some((number, end.good));
     }
@@ -418,33 +426,33 @@ pub(super) fn open_log(
     found: &Found,
     events: &StoreEvents,
 ) -> Result<Wal, StoreError> {
-    let Some((number, good)) = found.last else {
-        // Copies in the catalog are of a log that is lost: this one is not the first.
-        let first = if found.recovery.quarantined.is_empty() { FIRST_SEGMENT } else { 2 };
-        return begin_log(options, first, found);
-    };
-    if found.recovery.quarantined.is_empty() {
-        let mut wal = Wal::resume(options.clone(), number, good)?;
-        // This process begins its own segment; on a full disk the commits try again, and report it.
-        return match wal.rotate() {
-            Err(error) if !error.is_full_disk() => Err(error),
-            _ => Ok(wal),
-        };
+    match found.last {
+        Some((number, good)) if found.recovery.quarantined.is_empty() => {
+            let mut wal = Wal::resume(options.clone(), number, good)?;
+            // This process begins its own segment; on a full disk the commits try again, and report it.
+            match wal.rotate() {
+                Err(error) if !error.is_full_disk() => Err(error),
+                _ => Ok(wal),
+            }
+        }
+        None if found.recovery.quarantined.is_empty() => Wal::begin(options.clone(), FIRST_SEGMENT),
+        _ => replace_log(dir, options, found, events),
     }
-    let wal = begin_log(options, number + 1, found)?;
+}
+
+/// Begins a segment that does not continue those before it, which were damaged or are not all there.
+fn replace_log(
+    dir: &Path,
+    options: &WalOptions,
+    found: &Found,
+    events: &StoreEvents,
+) -> Result<Wal, StoreError> {
+    let wal = Wal::begin(options.clone(), found.next_segment)?;
+    write_checkpoint(options, found.next_segment, &found.head, &found.state)?;
     for path in &found.damaged {
         put_aside(dir, path)?;
     }
-    commit::remove_before(options, number + 1, events);
-    Ok(wal)
-}
-
-/// Begins a segment that does not continue those before it.
-fn begin_log(options: &WalOptions, number: u64, found: &Found) -> Result<Wal, StoreError> {
-    let wal = Wal::begin(options.clone(), number)?;
-    if number != FIRST_SEGMENT {
-        write_checkpoint(options, number, &found.head, &found.state)?;
-    }
+    commit::remove_before(options, found.next_segment, events);
     Ok(wal)
 }
 

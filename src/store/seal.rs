@@ -14,6 +14,8 @@ use std::{
 
 use prost::Message as _;
 
+use crate::time::Timestamp;
+
 use super::{
     Inner, Snapshot, StoreError,
     commit::Rotated,
@@ -36,6 +38,8 @@ const LOG_BYTES: u64 = 2 << 20;
 const CHECKPOINT_SAMPLE_BYTES: u64 = 3;
 /// Copies of the small state that are kept.
 const CATALOG_COPIES: usize = 2;
+/// How old the last copy is when another is made: it is there for the day on which the log is lost.
+const CATALOG_INTERVAL: Duration = Duration::from_hours(24);
 /// What a sample takes in a partition, generously.
 const SEALED_SAMPLE_BYTES: u64 = 4;
 /// Free disk that sealing leaves alone: the engine must never be the one to meet the end of it.
@@ -118,7 +122,13 @@ fn write(
     if history_due {
         new.history = Some(Arc::new(seal_history(store, &snapshot.state)?));
     }
-    write_catalog(store, &snapshot.state)
+    let now = store.clock.now();
+    let fresh = |at: &Timestamp| now.since(*at) < CATALOG_INTERVAL;
+    if !store.catalog_at.lock().as_ref().is_some_and(fresh) {
+        write_catalog(store, &snapshot.state)?;
+        *store.catalog_at.lock() = Some(now);
+    }
+    Ok(())
 }
 
 /// Shows readers the partitions, and begins a segment of the log after it.
@@ -162,6 +172,7 @@ fn seal_samples(
                 writer.put_samples(series.labels(), &samples)
             })
         })?;
+        store.events.written("seal", partition.manifest().bytes);
         written.push(Arc::new(partition));
         from = end;
     }
@@ -185,7 +196,8 @@ pub(super) fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreErr
     let mut copies = numbers(&parent)?;
     let number = copies.last().map_or(1, |last| last + 1);
     let spans = state.history.sealed.iter().zip(&state.history.next);
-    partition::write(&Plan::numbered(&parent, number), &store.handles, |writer| {
+    let plan = Plan::numbered(&parent, number);
+    let copy = partition::write(&plan, &store.handles, |writer| {
         writer.manifest.history = spans
             .map(|(first, last)| SpanRecord { first: *first, last: *last, ..SpanRecord::default() })
             .collect();
@@ -200,6 +212,7 @@ pub(super) fn write_catalog(store: &Inner, state: &State) -> Result<(), StoreErr
         }
         Ok(())
     })?;
+    store.events.written("catalog", copy.manifest().bytes);
     copies.truncate((copies.len() + 1).saturating_sub(CATALOG_COPIES));
     for old in copies {
         let path = parent.join(keys::numbered(old));

@@ -20,6 +20,16 @@ use crate::{
 /// Metric names of which something is known, at most.
 const METADATA_MAX: usize = 100_000;
 
+/// What became of news about a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Taken,
+    /// It is none.
+    Known,
+    /// The name is one too many.
+    TooMany,
+}
+
 /// The small state; a clone is a view that does not change, and costs a few pointers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Small {
@@ -72,17 +82,16 @@ impl Small {
         }
     }
 
-    /// Takes news about a metric, unless too many are known; tells whether it did.
-    pub(super) fn put_metadata(&mut self, metadata: &Metadata) -> bool {
-        let news = match self.metadata.get(&metadata.name) {
-            Some(known) => **known != *metadata,
-            None => self.metadata.len() < METADATA_MAX,
-        };
-        if news {
-            Arc::make_mut(&mut self.metadata)
-                .insert(metadata.name.clone(), Arc::new(metadata.clone()));
+    /// Takes news about a metric, unless too many are known.
+    pub(super) fn put_metadata(&mut self, metadata: &Metadata) -> News {
+        match self.metadata.get(&metadata.name) {
+            Some(known) if **known == *metadata => return News::Known,
+            None if self.metadata.len() >= METADATA_MAX => return News::TooMany,
+            _ => {}
         }
-        news
+        let name = metadata.name.clone();
+        Arc::make_mut(&mut self.metadata).insert(name, Arc::new(metadata.clone()));
+        News::Taken
     }
 
     /// Forgets accumulators to which nothing was added since `limit`; tells how many, and their bytes.

@@ -589,3 +589,20 @@ fn a_partition_whose_database_failed_is_not_tried_again() {
     drop(store);
     assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), whole);
 }
+
+#[test]
+fn a_log_whose_segments_are_missing_goes_on_durably() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    append(&store, "a", START, 1.0);
+    (0..4).for_each(|_| store.0.checkpoint(|_| {}).unwrap());
+    drop(store);
+    for number in wal::segments(&fixture.dir().join(keys::WAL)).unwrap() {
+        fs::remove_file(keys::segment(&fixture.dir().join(keys::WAL), number)).unwrap();
+    }
+    let (store, recovery) = fixture.try_open().unwrap();
+    assert_eq!(recovery.quarantined.len(), 1, "{:?}", recovery.quarantined);
+    append(&store, "b", START, 2.0);
+    drop(store);
+    assert_eq!(all(&fixture.open(), Vec::new()).len(), 2);
+}

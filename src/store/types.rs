@@ -69,7 +69,9 @@ pub struct AppendSummary {
     pub duplicates: u64,
     /// Samples that were refused.
     pub rejected: u64,
-    /// Why; at most 100 of them.
+    /// Descriptions of metrics that were not taken, since too many names are known.
+    pub metadata_dropped: u64,
+    /// Why samples were refused; at most 100 of them.
     pub rejections: Vec<Rejection>,
 }
 

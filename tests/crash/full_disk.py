@@ -1,4 +1,5 @@
-"""Fills the disk below a running daemon: it refuses writes and says why, and does the rest as before.
+"""Fills the disk below a running daemon: it refuses writes and says why, and does the rest as before. Where
+the engine is the one to meet the end of the disk, the daemon ends, to be started anew, and nothing is lost.
 
 The disk is a small tmpfs in a mount namespace of this test's own.
 """
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -21,6 +23,12 @@ from workload import STEP_MS, sample_series
 MEBIBYTES = 160
 METRIC = "full_samples"
 SAMPLES_PER_WRITE = 2000
+# The daemon's exit status when a new process can do what it cannot.
+TRY_AGAIN = 75
+# Room that is left when the daemon has found that there is enough for a partition: its engine can begin one,
+# and not end it. And what is left before, which has to be enough.
+LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 512 << 10, 40 << 20
+WRITES_PER_STEP = 60
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
@@ -58,16 +66,21 @@ class Full:
 
     def __init__(self, disk, clock):
         self.disk, self.clock, self.promised, self.sent, self.number = disk, clock, {}, {}, 0
+        self.rules = set()
         self.state = disk / "state"
         self.state.mkdir()
 
-    def fill(self):
-        """Takes all room but what is in use."""
+    def fill(self, leave=0):
+        """Takes all room but what is in use, and `leave` bytes."""
         with open(self.disk / "ballast", "ab", buffering=0) as ballast:
             for size in (1 << 20, 1 << 12):
                 with contextlib.suppress(OSError):
-                    while True:
+                    while self.free() >= leave + size:
                         ballast.write(bytes(size))
+
+    def free(self):
+        about = os.statvfs(self.disk)
+        return about.f_bavail * about.f_frsize
 
     def make_room(self):
         (self.disk / "ballast").unlink()
@@ -101,8 +114,30 @@ class Full:
                 return error
         raise AssertionError("a full disk takes writes")
 
+    def create_rule(self, daemon):
+        name = f"full {self.number}"
+        request = MODULES["alerts"].CreateRuleRequest(name=name, condition=f"{METRIC} > 1e308", severity="SEVERITY_LOW")
+        self.rules.add(daemon.alerts.CreateRule(request, timeout=PATIENCE).rule.id)
+
+    def partitions(self, tier="raw"):
+        """The ends of the partitions of a tier, in ms, by their beginnings."""
+        folder = self.state / "store/tiers" / tier
+        names = [path.name.split("-") for path in folder.glob("*-*") if path.suffix != ".tmp"]
+        return {int(start): int(end) for start, end in names}
+
+    def step(self, daemon):
+        """Two hours with samples, and a rule, go by; those of before are sealed. Tells whether all was taken."""
+        with contextlib.suppress(grpc.RpcError):
+            taken = all(self.write(daemon) is None for _ in range(WRITES_PER_STEP))
+            self.create_rule(daemon)
+            self.clock.move(STEP_MS, STEP_MS)
+            return taken
+        return False
+
     def hold(self, daemon):
         """All that was acknowledged is there, and nothing that was not sent."""
+        lost = self.rules - daemon.read_rules()
+        assert not lost, f"rules are lost: {lost}"
         found = daemon.read_samples(METRIC, 24)
         for key, values in self.promised.items():
             assert found.get(key) == values, f"{key}: {len(found.get(key, {}))} of {len(values)} samples are there"
@@ -136,29 +171,36 @@ def a_disk_that_is_full_while_sealing_loses_nothing():
     full_disk(sealing=True)
 
 
-def full_disk(sealing):
+@contextlib.contextmanager
+def prepared(hours):
+    """A small disk, and clocks that begin some hours ago."""
     with small_disk() as disk:
-        clock = Clock(disk.parent / f"{disk.name}.clock", -4 * HOUR_MS)
-        full = Full(disk, clock)
+        clock_file = disk.parent / f"{disk.name}.clock"
         try:
-            with Daemon(full.state, clock) as daemon:
-                for _ in range(20):
-                    assert full.write(daemon) is None
-                full.fill()
-                check_refusal(full.write_until_refused(daemon))
-                if sealing:
-                    clock.move(STEP_MS, STEP_MS)
-                full.hold(daemon)
-                goes_on_evaluating(daemon)
-                full.make_room()
-                eventually("it takes writes again", lambda: full.write(daemon) is None)
-                full.hold(daemon)
-                full.fill()
-                full.write_until_refused(daemon)
-                daemon.kill()
-            restarted(full, clock)
+            yield Full(disk, Clock(clock_file, -hours * HOUR_MS))
         finally:
-            (disk.parent / f"{disk.name}.clock").unlink()
+            clock_file.unlink()
+
+
+def full_disk(sealing):
+    with prepared(4) as full:
+        with Daemon(full.state, full.clock) as daemon:
+            for _ in range(20):
+                assert full.write(daemon) is None
+            full.create_rule(daemon)
+            full.fill()
+            check_refusal(full.write_until_refused(daemon))
+            if sealing:
+                full.clock.move(STEP_MS, STEP_MS)
+            full.hold(daemon)
+            goes_on_evaluating(daemon)
+            full.make_room()
+            eventually("it takes writes again", lambda: full.write(daemon) is None)
+            full.hold(daemon)
+            full.fill()
+            full.write_until_refused(daemon)
+            daemon.kill()
+        restarted(full, full.clock)
 
 
 def restarted(full, clock):
@@ -174,10 +216,81 @@ def restarted(full, clock):
         full.hold(daemon)
 
 
+def an_engine_that_meets_a_full_disk_while_sealing_loses_nothing():
+    engine_meets_the_end(lambda length: length == STEP_MS)
+
+
+def an_engine_that_meets_a_full_disk_while_compacting_loses_nothing():
+    engine_meets_the_end(lambda length: length > STEP_MS)
+
+
+def engine_meets_the_end(is_meant):
+    """`is_meant` tells by its length which partition it is that finds no room."""
+    with prepared(24) as full:
+        with Daemon(full.state, full.clock) as daemon:
+            filler = Filler(full, is_meant)
+            for step in range(10):
+                # Whatever is under way when the disk is full may be refused.
+                assert full.step(daemon) or filler.begun, daemon.log()
+                if not step:
+                    full.fill(LEFT_BEFORE)
+                    filler.start()
+                if filler.waited_for(daemon):
+                    break
+            assert daemon.child.poll() == TRY_AGAIN, f"it did not end so: {daemon.child.poll()}\n{daemon.log()}"
+            log = daemon.log()
+            print("\n".join(line for line in log.splitlines() if "started anew" in line))
+            assert "No space left on device" in log and "panicked" not in log, log
+        # It is started anew at once, on the same full disk.
+        with Daemon(full.state, full.clock) as daemon:
+            full.hold(daemon)
+            goes_on_evaluating(daemon)
+        restarted(full, full.clock)
+
+
+class Filler(threading.Thread):
+    """Fills the disk once the partition that is meant is begun."""
+
+    def __init__(self, full, is_meant):
+        super().__init__(daemon=True)
+        self.full, self.is_meant, self.begun, self.filled = full, is_meant, False, False
+
+    def run(self):
+        while not any(self.is_begun(path) for path in (self.full.state / "store/tiers").glob("raw/*.tmp")):
+            time.sleep(0.001)
+        self.begun = True
+        self.full.fill(LEFT_FOR_THE_ENGINE)
+        self.filled = True
+
+    def is_begun(self, path):
+        if path.name.endswith(".old.tmp"):
+            return False
+        start, end = map(int, path.stem.split("-"))
+        return self.is_meant(end - start)
+
+    def waited_for(self, daemon):
+        """Whether the disk is full now; then the daemon has ended, unless it does not do so at all."""
+        end = time.monotonic() + 3
+        while time.monotonic() < end and not self.filled:
+            time.sleep(0.02)
+        if self.filled:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.child.wait(PATIENCE)
+        return self.filled
+
+
+CASES = (
+    a_full_disk_refuses_writes_alone,
+    a_disk_that_is_full_while_sealing_loses_nothing,
+    an_engine_that_meets_a_full_disk_while_sealing_loses_nothing,
+    an_engine_that_meets_a_full_disk_while_compacting_loses_nothing,
+)
+
+
 def main():
     missing = why_not() or with_own_mounts()
     failed = False
-    for case in (a_full_disk_refuses_writes_alone, a_disk_that_is_full_while_sealing_loses_nothing):
+    for case in CASES:
         if missing:
             print(f"skip - {case.__name__}: {missing}")
             continue

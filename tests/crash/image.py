@@ -4,10 +4,8 @@ import time
 from dataclasses import dataclass
 
 from daemon import MODULES, PATIENCE, Daemon, DidNotStart
-from workload import SAMPLES
+from workload import HOURS, SAMPLES
 
-# Reaches back beyond what any recording writes.
-HOURS = 24 * 20
 PROBE = "cut_probe"
 DEFAULT_RULES = {"high_cpu_usage", "high_memory_usage", "mcp_server_down", "high_error_rate"}
 

@@ -162,7 +162,7 @@ def keep(name, life, failed):
 
 def lives(folder, options, seed):
     """A life, and one that goes on from where a cut has left the first."""
-    first = Life(workload.record(folder / "first", seed, options.steps, options.steps, options.settled))
+    first = Life(workload.record(folder / "first", seed, options.steps, lives_left=1, settled=options.settled))
     yield "first", first
     base = folder / "base"
     for wanted in reversed(first.moments(20, seed)):
@@ -233,7 +233,7 @@ def main():
     parser.add_argument("--seed", type=int, default=int(os.environ.get("BALEFIRE_TEST_SEED", time.time())))
     parser.add_argument("--pairs", type=int, default=1, help="recordings, two by two")
     parser.add_argument("--cuts", type=int, default=30, help="cuts of each recording")
-    parser.add_argument("--steps", type=int, default=12, help="steps of two hours in each recording")
+    parser.add_argument("--steps", type=int, default=12, help="steps of two hours in each recording, one of them a leap")
     parser.add_argument("--settled", action="store_true", help="the state directory is made before anything is recorded")
     parser.add_argument("--replay", type=pathlib.Path, help="a recording that was kept")
     parser.add_argument("--cut", help="as a failure told it")

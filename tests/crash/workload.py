@@ -18,6 +18,10 @@ SERIES_PER_WRITER = 6
 SAMPLES_PER_BATCH = 8
 BATCHES_PER_STEP = 4
 STEP_MS = 2 * HOUR_MS
+# Once in a life time leaps, so that a window of five days is over: what lies in it is rolled up.
+LEAP_MS = 126 * HOUR_MS
+# Reaches back beyond what two lives write.
+HOURS = 24 * 20
 # Samples are up to this old when they are written: within the window for late ones, with room.
 SPAN_MS = 100 * 60_000
 # The log has been silent for so long, or we have waited for so long: time moves on.
@@ -212,22 +216,28 @@ class Pipe:
             yield item
 
 
-def record(folder, seed, steps, steps_left=0, settled=False, life=None):
-    """Records `steps` of two hours each that end `steps_left` of them before now. `life` is the disk and the
-    promises that an earlier one has left. `settled` has the directory made before anything is recorded."""
+def record(folder, seed, steps, lives_left=0, settled=False, life=None):
+    """Records `steps` of two hours each, but one that is a leap; `lives_left` more such lives fit in between
+    its end and now. `life` is the disk and the promises that an earlier one has left. `settled` has the
+    directory made before anything is recorded."""
     recording = Recording(folder)
     base, promises = life or (None, Promises())
     recording.begin(base, settled)
     generation = int(life is not None)
     chance = random.Random(f"{seed}-{generation}")
-    clock = Clock(folder / "clock", -(steps + steps_left) * STEP_MS)
+    leap = chance.randint(steps // 3, steps * 2 // 3)
+    clock = Clock(folder / "clock", -(1 + lives_left) * ((steps - 1) * STEP_MS + LEAP_MS))
     writers = [Writer(number, seed, recording, promises, generation) for number in range(WRITERS)]
     daemon = Daemon(recording.state, clock, recording.log)
     try:
         for step in range(steps):
-            clock.move(STEP_MS, STEP_MS)
+            move = LEAP_MS if step == leap else STEP_MS
+            clock.move(move, move)
             one_step(daemon, clock, writers, step)
             change_rules(daemon, recording, promises, chance, f"g{generation} s{step}")
+            if chance.random() < 0.3:
+                # Opens partitions, which the engine writes to as it does so.
+                daemon.read_samples(SAMPLES, HOURS)
             wait_until_quiet(recording)
             if chance.random() < 0.3:
                 daemon.kill() if chance.random() < 0.5 else daemon.stop()

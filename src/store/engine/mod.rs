@@ -19,7 +19,7 @@ pub enum EngineError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// An open database failed, and its files stay locked by this process.
-    #[error("reading it failed ({0}), and it stays locked: it can be read again after a restart")]
+    #[error("the engine failed ({0}), and it stays locked: it can be used again after a restart")]
     Locked(io::Error),
     /// The engine panicked: what it read makes no sense.
     #[error("the engine panicked: {0}")]

@@ -35,6 +35,22 @@ impl Postings {
         }
     }
 
+    fn len(&self) -> u64 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(ids) => ids.len(),
+        }
+    }
+
+    /// Leaves what is in both.
+    fn narrow(&self, found: &mut RoaringBitmap) {
+        match self {
+            Self::One(id) if found.contains(*id) => *found = [*id].into_iter().collect(),
+            Self::One(_) => found.clear(),
+            Self::Many(ids) => *found &= &**ids,
+        }
+    }
+
     fn add_to(&self, all: &mut RoaringBitmap) {
         match self {
             Self::One(id) => {
@@ -88,16 +104,18 @@ impl Index {
         // What an absent label passes is cheaper to say by what fails.
         let (absent_passes, narrowing): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.iter().partition(|matcher| matcher.matches(""));
-        let mut found: Option<RoaringBitmap> = None;
-        for matcher in narrowing {
+        let (equal, others): (Vec<&Matcher>, Vec<&Matcher>) =
+            narrowing.into_iter().partition(|matcher| matcher.op() == MatchOp::Equal);
+        let Some(mut found) = self.having_all(&equal) else { return RoaringBitmap::new() };
+        for matcher in others {
+            if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
+                break;
+            }
             let passing = self.having(matcher, true);
             found = Some(match found {
                 Some(found) => found & passing,
                 None => passing,
             });
-            if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
-                break;
-            }
         }
         let mut found = found.unwrap_or_else(|| self.all.clone());
         for matcher in absent_passes {
@@ -107,6 +125,19 @@ impl Index {
             found -= self.having(matcher, false);
         }
         found
+    }
+
+    /// The series that have these very values, the rarest looked at first; `Some(None)` where nothing
+    /// is asked for, `None` where a value does not occur.
+    fn having_all(&self, equal: &[&Matcher]) -> Option<Option<RoaringBitmap>> {
+        let postings = equal.iter().map(|m| self.labels.get(m.name())?.get(m.value()));
+        let mut postings: Vec<&Postings> = postings.collect::<Option<_>>()?;
+        postings.sort_by_key(|postings| postings.len());
+        let Some((rarest, others)) = postings.split_first() else { return Some(None) };
+        let mut found = RoaringBitmap::new();
+        rarest.add_to(&mut found);
+        others.iter().for_each(|postings| postings.narrow(&mut found));
+        Some(Some(found))
     }
 
     /// The series that have a value of the matcher's label that passes, or fails.

@@ -65,13 +65,14 @@ impl Registry {
         self.slots.get(id as usize)?.as_ref()
     }
 
-    /// Whether a series can be numbered so that a start takes the number for one.
-    fn has_number(&self) -> bool {
-        !self.free.is_empty() || self.slots.len() < limits::SERIES_NUMBERS_MAX
-    }
-
     fn live(&self) -> usize {
         self.table.len()
+    }
+
+    /// Whether there is an id for another series: those of series that have gone come back with the
+    /// next segment of the log.
+    fn has_id(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < limits::SERIES_NUMBERS_MAX
     }
 
     fn insert(&mut self, labels: &Labels) -> Arc<Series> {
@@ -154,7 +155,7 @@ impl Head {
             return Ok(series);
         }
         let mut registry = self.registry.write();
-        if registry.live() >= self.series_max || !registry.has_number() {
+        if registry.live() >= self.series_max || !registry.has_id() {
             return Err(Refusal::TooManySeries(self.series_max));
         }
         Ok(registry.insert(labels))

@@ -110,6 +110,8 @@ pub(super) struct Wal {
     len: u64,
     /// How long the file is.
     room: u64,
+    /// Whether groups were written that were not synced yet.
+    unsynced: bool,
     /// Whether an earlier process began the segment: numbers of series in it are that one's.
     inherited: bool,
     /// Why nothing is written any more.
@@ -124,7 +126,8 @@ impl Wal {
         let head = frame::file_head(NAME, VERSION);
         let file = put_in_place(&options, &unfinished, &path, &head)?;
         let len = head.len() as u64;
-        Ok(Self { options, number, file, len, room: len, inherited: false, poisoned: None })
+        let (inherited, unsynced) = (false, false);
+        Ok(Self { options, number, file, len, room: len, unsynced, inherited, poisoned: None })
     }
 
     /// Goes on with a segment whose good part is `len` bytes long; the rest is cut off.
@@ -134,7 +137,8 @@ impl Wal {
         let file = (options.wrap)(&options, file.map_err(StoreError::io("open", &path))?);
         file.set_len(len).map_err(StoreError::io("cut", &path))?;
         file.sync_data().map_err(StoreError::io("sync", &path))?;
-        Ok(Self { options, number, file, len, room: len, inherited: true, poisoned: None })
+        let (inherited, unsynced) = (true, false);
+        Ok(Self { options, number, file, len, room: len, unsynced, inherited, poisoned: None })
     }
 
     /// The number of the open segment.
@@ -175,33 +179,39 @@ impl Wal {
     /// Writes a group and waits until it is durable; returns how many bytes that took. Where it
     /// fails, nothing of it stays.
     pub(super) fn append(&mut self, group: &Group) -> Result<u64, StoreError> {
-        self.put(group, |file| file.sync_data())
+        let bytes = self.put(group)?;
+        if self.unsynced {
+            // It is not for this group alone: what was acknowledged before may be lost with it.
+            self.sync()?;
+        } else if let Err(error) = self.file.sync_data() {
+            self.len -= bytes;
+            return Err(self.take_back(&error));
+        }
+        Ok(bytes)
     }
 
     /// Writes a group without waiting until it is durable, which [`Wal::sync`] makes it.
     pub(super) fn write(&mut self, group: &Group) -> Result<u64, StoreError> {
-        self.put(group, |_| Ok(()))
+        let bytes = self.put(group)?;
+        self.unsynced = true;
+        Ok(bytes)
     }
 
     /// Makes durable what was written. Where that fails, nobody knows what is: the log is given up.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         self.check()?;
+        self.unsynced = false;
         self.file.sync_data().map_err(|error| {
             self.poisoned = Some(error.to_string().into());
             StoreError::Poisoned(error.to_string())
         })
     }
 
-    fn put(
-        &mut self,
-        group: &Group,
-        sync: impl FnOnce(&dyn LogFile) -> io::Result<()>,
-    ) -> Result<u64, StoreError> {
+    fn put(&mut self, group: &Group) -> Result<u64, StoreError> {
         self.check()?;
         let bytes = frame::frame(|out| group.write(out));
         self.make_room(bytes.len() as u64);
-        let written = self.file.write_all_at(&bytes, self.len);
-        match written.and_then(|()| sync(&*self.file)) {
+        match self.file.write_all_at(&bytes, self.len) {
             Ok(()) => {
                 self.len += bytes.len() as u64;
                 self.room = self.room.max(self.len);

@@ -24,6 +24,7 @@ pub struct StoreEvents {
     compacted_bytes: IntCounterVec,
     series: IntGauge,
     written_bytes: IntCounterVec,
+    metadata_dropped: IntCounter,
 }
 
 impl StoreEvents {
@@ -77,6 +78,10 @@ impl StoreEvents {
                 "Bytes of partitions made out of others.",
                 &["tier"],
             ),
+            metadata_dropped: counter(
+                "balefire_store_metadata_dropped_total",
+                "Descriptions of metrics that were not kept, since too many names are known.",
+            ),
             written_bytes: telemetry.counter_vec(
                 "balefire_store_written_bytes_total",
                 "Bytes written, by what for: log, checkpoint, seal, compaction, catalog.",
@@ -98,6 +103,11 @@ impl StoreEvents {
     /// Bytes were written: for the `log`, a `checkpoint`, in a `seal` or a `compaction`, for the `catalog`.
     pub fn written(&self, kind: &str, bytes: u64) {
         self.written_bytes.with_label_values(&[kind]).inc_by(bytes);
+    }
+
+    /// So many descriptions of metrics were not taken.
+    pub fn metadata_dropped(&self, count: u64) {
+        self.metadata_dropped.inc_by(count);
     }
 
     /// The open window holds so many series.
@@ -131,6 +141,7 @@ impl StoreEvents {
 
     /// A partition was made out of others.
     pub fn compacted(&self, tier: &str, partitions: usize, bytes: u64) {
+        self.written("compaction", bytes);
         self.compactions.with_label_values(&[tier]).inc();
         self.compacted_bytes.with_label_values(&[tier]).inc_by(bytes);
         tracing::debug!(tier, partitions, bytes, "partitions compacted");
