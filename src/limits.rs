@@ -9,8 +9,10 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
 /// Most labels on one series, the metric name among them.
 pub const LABELS_MAX: usize = 64;
 
-/// Most series that the store holds at once.
-pub const SERIES_MAX: usize = 1_000_000;
+/// Most series in the open window where nothing is said.
+pub const SERIES_MAX_DEFAULT: usize = 1_000_000;
+/// … and the most that can be asked for.
+pub const SERIES_MAX: usize = 10_000_000;
 /// Numbers by which one segment of the log may name series: those that are live, and those that went
 /// while it was open.
 pub const SERIES_NUMBERS_MAX: usize = 1 << 25;
@@ -109,6 +111,7 @@ pub const TOOL_CALLS_MAX: usize = 64;
 pub const TOOL_SERIES_SAMPLES: usize = 60;
 
 const _: () = {
+    assert!(SERIES_MAX_DEFAULT <= SERIES_MAX);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(SERIES_MAX * 3 <= SERIES_NUMBERS_MAX);
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);

@@ -74,6 +74,7 @@ fn nothing_at_all_is_a_configuration() {
     assert_eq!(config.alerting.interval, Duration::from_secs(30));
     assert_eq!(config.alerting.cooldown, Duration::from_mins(5));
     assert_eq!(config.cleanup_interval, Duration::from_hours(24));
+    assert_eq!(config.storage, crate::store::Options::default());
     assert_eq!(config.probing.home.as_deref(), Some(Path::new("/nonexistent")));
     assert_eq!(config.log, LogOptions::default());
 }
@@ -96,6 +97,9 @@ fn keys_are_read() {
         [storage]
         retention = "200d"
         size_max = "10GiB"
+        out_of_order_window = "0s"
+        series_max = 10_000_000
+        power_cut_loses_up_to = "500ms"
         "#,
     );
     assert_eq!(config.socket_group.as_deref(), Some("ops"));
@@ -109,6 +113,15 @@ fn keys_are_read() {
     // What is not said follows where it must: rollups outlive what they are made of.
     assert_eq!([storage.retention, storage.retention_5m, storage.retention_1h], kept);
     assert_eq!(storage.size_max, Some(10 << 30));
+    assert_eq!(storage.out_of_order_window, Duration::ZERO);
+    assert_eq!(storage.series_max, 10_000_000);
+    assert_eq!(storage.power_cut_loses_up_to, Duration::from_millis(500));
+}
+
+#[test]
+fn what_may_come_late_follows_a_short_retention() {
+    let storage = load("[storage]\nretention = \"1h\"").storage;
+    assert_eq!(storage.out_of_order_window, Duration::from_hours(1));
 }
 
 #[test]
@@ -196,6 +209,21 @@ fn values_out_of_bounds_are_refused() {
         &[
             "balefire.toml:2: storage.retention_1h: \"90d\" is less than retention_5m, \"180d\"; write \
          \"180d\" or more",
+        ],
+    );
+    check(
+        "[storage]\nout_of_order_window = \"25h\"\nseries_max = 0\npower_cut_loses_up_to = \"2m\"",
+        &[
+            "balefire.toml:2: storage.out_of_order_window: \"1d1h\" is too much; write \"1d\" or less",
+            "balefire.toml:3: storage.series_max: 0 is too little; write 1 or more",
+            "balefire.toml:4: storage.power_cut_loses_up_to: \"2m\" is too much; write \"1m\" or less",
+        ],
+    );
+    check(
+        "[storage]\nretention = \"6h\"\nout_of_order_window = \"7h\"\nseries_max = 10_000_001",
+        &[
+            "balefire.toml:3: storage.out_of_order_window: \"7h\" is too much; write \"6h\" or less",
+            "balefire.toml:4: storage.series_max: 10000001 is too much; write 10000000 or less",
         ],
     );
     check(

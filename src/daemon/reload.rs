@@ -63,7 +63,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
         ("socket", old.socket != new.socket),
         ("socket_group", old.socket_group != new.socket_group),
         ("[http] listen", old.http != new.http),
-        ("[storage] retention", old.storage != new.storage),
+        ("[storage]", old.storage != new.storage),
         ("[log] beside its level", fixed_log(old, new) != new.log),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);

@@ -50,7 +50,9 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     let _alone = store.maintenance.lock();
     store.handles.close_idle();
     store.cut_unseen();
-    let floor = store.clock.now().minus(store.options.out_of_order_window).aligned(RANGE);
+    // However little may come late: what is asked most, the last minutes, is answered from memory.
+    let open = store.options.out_of_order_window.max(RANGE);
+    let floor = store.clock.now().minus(open).aligned(RANGE);
     let state = store.state();
     let samples_due = store.head.oldest(state.sealed).is_some_and(|oldest| oldest < floor);
     let history_due = state.history.unsealed() >= HISTORY_TAIL_MAX;

@@ -27,7 +27,7 @@ pub struct Options {
     pub size_max: Option<u64>,
     /// How much later than others of its series a sample may come.
     pub out_of_order_window: Duration,
-    /// Series that are taken at once.
+    /// Series that are taken at once; [`limits::SERIES_MAX`] at most.
     pub series_max: usize,
     /// How much of what was acknowledged a power cut may take; zero: nothing, each commit is synced
     /// before it is acknowledged.
@@ -43,7 +43,7 @@ impl Default for Options {
             history_retention: Duration::from_hours(90 * 24),
             size_max: None,
             out_of_order_window: Duration::from_hours(2),
-            series_max: limits::SERIES_MAX,
+            series_max: limits::SERIES_MAX_DEFAULT,
             power_cut_loses_up_to: Duration::ZERO,
         }
     }

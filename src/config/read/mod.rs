@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     collect::COLLECTORS,
+    limits,
     model::{Labels, METRIC_NAME},
     store,
     telemetry::{LogOptions, log::parse_filter},
@@ -36,6 +37,10 @@ const BUCKETS_MAX: usize = 200;
 /// How long anything is kept: partitions are two hours long at least, and numbers of years end somewhere.
 const KEPT_MIN: Duration = Duration::from_hours(1);
 const KEPT_MAX: Duration = Duration::from_hours(24 * 36_500);
+/// How much later than others a sample may come: that much is held in memory.
+const LATE_MAX: Duration = Duration::from_hours(24);
+/// Whoever could lose more in a power cut would notice.
+const UNSYNCED_MAX: Duration = Duration::from_mins(1);
 /// The log alone may take so much between two checkpoints.
 const STORE_SIZE_MIN: Bytes = Bytes(64 << 20);
 
@@ -284,6 +289,18 @@ fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
     let hour = section.take_if("retention_1h", hour, no_shorter("retention_5m", five.value));
     let history = section.take_if("history_retention", usual.history_retention, &kept);
     let size_max = section.optional_if("size_max", within(STORE_SIZE_MIN, Bytes(1 << 50)));
+    let late = LATE_MAX.min(raw);
+    let usual_late = usual.out_of_order_window.min(late);
+    let late =
+        section.take_if("out_of_order_window", usual_late, within(Duration::ZERO, late)).value;
+    let series_max = section
+        .take_if("series_max", usual.series_max as u64, within(1, limits::SERIES_MAX as u64))
+        .value;
+    let unsynced = section.take_if(
+        "power_cut_loses_up_to",
+        usual.power_cut_loses_up_to,
+        within(Duration::ZERO, UNSYNCED_MAX),
+    );
     let shorter = retention.value.min(history.value);
     let cleanup = section.take_if("cleanup_interval", DAY.min(shorter), within(MINUTE, shorter));
     section.finish();
@@ -293,7 +310,9 @@ fn storage(mut section: Section<'_>) -> (store::Options, Duration) {
         retention_1h: hour.value,
         history_retention: history.value,
         size_max: size_max.map(|said| said.value.0),
-        ..usual
+        out_of_order_window: late,
+        series_max: usize::try_from(series_max).unwrap_or(usual.series_max),
+        power_cut_loses_up_to: unsynced.value,
     };
     (options, cleanup.value)
 }

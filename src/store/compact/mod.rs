@@ -9,8 +9,6 @@
 mod merge;
 mod plan;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Compaction and retention through the store's face, on an engine in memory.
 
+mod simulation;
+
 use std::{fs, path::Path, time::Duration};
 
 use super::super::{

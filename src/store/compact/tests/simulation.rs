@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, rc::Rc, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{
+use super::super::{
     super::{
         Options,
         retention::removable,
