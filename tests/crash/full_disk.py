@@ -27,8 +27,8 @@ SAMPLES_PER_WRITE = 2000
 TRY_AGAIN = 75
 # Room that is left when the daemon has found that there is enough for a partition: its engine can begin one,
 # and not end it. And what is left before, which has to be enough.
-LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 512 << 10, 40 << 20
-WRITES_PER_STEP = 60
+LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 256 << 10, 40 << 20
+WRITES_PER_STEP = 30
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
