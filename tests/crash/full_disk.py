@@ -90,7 +90,7 @@ class Full:
         self.number += 1
         now, generator = self.clock.now_ms(), self.number * 2654435761 % 2**32
         values = {}
-        for place in range(SAMPLES_PER_WRITE):
+        for place in reversed(range(SAMPLES_PER_WRITE)):
             generator = (generator * 6364136223846793005 + 1442695040888963407) % 2**64
             values[now - place * 1000] = 1.0 + generator / 2**64
         key = (("number", str(self.number)),)
