@@ -27,8 +27,8 @@ SAMPLES_PER_WRITE = 2000
 TRY_AGAIN = 75
 # Room that is left when the daemon has found that there is enough for a partition: its engine can begin one,
 # and not end it. And what is left before, which has to be enough.
-LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 512 << 10, 40 << 20
-WRITES_PER_STEP = 60
+LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 256 << 10, 40 << 20
+WRITES_PER_STEP = 30
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
@@ -90,7 +90,7 @@ class Full:
         self.number += 1
         now, generator = self.clock.now_ms(), self.number * 2654435761 % 2**32
         values = {}
-        for place in range(SAMPLES_PER_WRITE):
+        for place in reversed(range(SAMPLES_PER_WRITE)):
             generator = (generator * 6364136223846793005 + 1442695040888963407) % 2**64
             values[now - place * 1000] = 1.0 + generator / 2**64
         key = (("number", str(self.number)),)
