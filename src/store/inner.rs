@@ -138,13 +138,24 @@ impl Inner {
         self.write_checkpoint(&rotated)
     }
 
+    /// What is stored now, to be read below the floor alone while sealing: nothing changes there, so
+    /// that nothing need be kept from settling meanwhile.
+    pub(super) fn snapshot_to_seal(&self) -> Snapshot {
+        Snapshot { _hold: None, ..self.snapshot() }
+    }
+
     /// What is stored now, kept as it is.
     pub(super) fn snapshot(&self) -> Snapshot {
         // Held while it is the published one: a hold on a later epoch would come too late.
         let published = self.published.read();
         let hold = self.head.epochs.hold(published.epoch);
         let state = published.clone();
-        Snapshot { head: Arc::clone(&self.head), state, events: self.events.clone(), _hold: hold }
+        Snapshot {
+            head: Arc::clone(&self.head),
+            state,
+            events: self.events.clone(),
+            _hold: Some(hold),
+        }
     }
 
     /// The head may forget what partitions hold when no reader is left that does not see those.

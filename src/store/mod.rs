@@ -108,7 +108,7 @@ pub struct Snapshot {
     state: State,
     events: StoreEvents,
     /// Keeps the head from changing what this sees.
-    _hold: Hold,
+    _hold: Option<Hold>,
 }
 
 impl Store {

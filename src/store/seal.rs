@@ -65,7 +65,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
             state.floor = state.floor.max(floor);
         }
     })?;
-    let sealed = seal_below_floor(store, &store.snapshot(), history_due)?;
+    let sealed = seal_below_floor(store, &store.snapshot_to_seal(), history_due)?;
     store.cut_unseen();
     store.handles.close_idle();
     Ok(sealed)

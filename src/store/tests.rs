@@ -1,5 +1,6 @@
 //! The store through its face, on real sled, with a clock that is moved by hand.
 
+mod damage;
 mod labels;
 
 use std::{
@@ -363,29 +364,6 @@ fn a_damaged_partition_is_told_and_the_rest_is_served() {
 }
 
 #[test]
-fn damage_in_the_middle_of_the_log_is_told_and_later_records_are_kept() {
-    let fixture = Fixture::new();
-    let store = fixture.open();
-    for second in 0..10 {
-        append(&store, "a", START.plus(Duration::from_secs(second)), 1.0);
-    }
-    drop(store);
-    let segment = keys::segment(&fixture.dir().join(keys::WAL), 1);
-    let mut bytes = fs::read(&segment).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    let middle = used / 2;
-    bytes[middle] ^= 1;
-    fs::write(&segment, bytes).unwrap();
-    let (store, recovery) = fixture.try_open().unwrap();
-    assert_eq!(recovery.samples_replayed, 9);
-    assert!(recovery.quarantined[0].contains("records follow"), "{recovery:?}");
-    drop(store);
-    assert_eq!(fs::read_dir(fixture.dir().join(keys::QUARANTINE)).unwrap().count(), 1);
-    let store = fixture.open();
-    assert_eq!(all(&store, Vec::new())[0].1.len(), 9);
-}
-
-#[test]
 fn rules_come_from_the_catalog_where_the_log_is_lost() {
     let fixture = Fixture::new();
     let store = fixture.open();
@@ -588,21 +566,4 @@ fn a_partition_whose_database_failed_is_not_tried_again() {
     assert_eq!(opened(), before);
     drop(store);
     assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), whole);
-}
-
-#[test]
-fn a_log_whose_segments_are_missing_goes_on_durably() {
-    let fixture = Fixture::new();
-    let store = fixture.open();
-    append(&store, "a", START, 1.0);
-    (0..4).for_each(|_| store.0.checkpoint(|_| {}).unwrap());
-    drop(store);
-    for number in wal::segments(&fixture.dir().join(keys::WAL)).unwrap() {
-        fs::remove_file(keys::segment(&fixture.dir().join(keys::WAL), number)).unwrap();
-    }
-    let (store, recovery) = fixture.try_open().unwrap();
-    assert_eq!(recovery.quarantined.len(), 1, "{:?}", recovery.quarantined);
-    append(&store, "b", START, 2.0);
-    drop(store);
-    assert_eq!(all(&fixture.open(), Vec::new()).len(), 2);
 }

@@ -106,7 +106,13 @@ impl Index {
             matchers.iter().partition(|matcher| matcher.matches(""));
         let (equal, others): (Vec<&Matcher>, Vec<&Matcher>) =
             narrowing.into_iter().partition(|matcher| matcher.op() == MatchOp::Equal);
-        let Some(mut found) = self.having_all(&equal) else { return RoaringBitmap::new() };
+        let mut found = None;
+        if !equal.is_empty() {
+            found = self.having_all(&equal);
+            if found.is_none() {
+                return RoaringBitmap::new();
+            }
+        }
         for matcher in others {
             if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 break;
@@ -127,17 +133,19 @@ impl Index {
         found
     }
 
-    /// The series that have these very values, the rarest looked at first; `Some(None)` where nothing
-    /// is asked for, `None` where a value does not occur.
-    fn having_all(&self, equal: &[&Matcher]) -> Option<Option<RoaringBitmap>> {
+    /// The series that have these very values, the rarest looked at first; `None` where a value does
+    /// not occur.
+    fn having_all(&self, equal: &[&Matcher]) -> Option<RoaringBitmap> {
         let postings = equal.iter().map(|m| self.labels.get(m.name())?.get(m.value()));
         let mut postings: Vec<&Postings> = postings.collect::<Option<_>>()?;
         postings.sort_by_key(|postings| postings.len());
-        let Some((rarest, others)) = postings.split_first() else { return Some(None) };
+        let (rarest, others) = postings.split_first()?;
         let mut found = RoaringBitmap::new();
         rarest.add_to(&mut found);
-        others.iter().for_each(|postings| postings.narrow(&mut found));
-        Some(Some(found))
+        for postings in others {
+            postings.narrow(&mut found);
+        }
+        Some(found)
     }
 
     /// The series that have a value of the matcher's label that passes, or fails.
