@@ -340,7 +340,7 @@ impl Replay for Replaying<'_> {
         };
         let mut open = series.lock();
         if open.append_live(sample, self.state.epoch, &self.bounds) == Some(Admission::Accepted) {
-            open.settle(self.state.epoch);
+            open.settle_unseen();
             self.replayed += 1;
         }
     }

@@ -49,6 +49,8 @@ pub(in crate::store) struct Open {
     newest_in_blocks: Option<Sample>,
     /// By time. Late samples, which belong between those of the blocks, come first.
     tail: Vec<Recent>,
+    /// Up to which epoch the tail was looked through for what may go into blocks.
+    settled: Epoch,
     /// The time of the newest sample, kept beside the lock: looking into the tail for it would cost
     /// another miss of the cache for each sample.
     newest: Option<Timestamp>,
@@ -72,6 +74,7 @@ impl Series {
             in_blocks: 0,
             newest_in_blocks: None,
             tail: Vec::new(),
+            settled: 0,
             newest: None,
             named_in: 0,
             live: true,
@@ -229,9 +232,20 @@ impl Open {
 
     /// Moves what every reader sees into blocks, where the tail has grown long.
     pub(in crate::store) fn settle(&mut self, seen_by_all: Epoch) {
-        let seen = |tail: &[Recent]| tail.iter().filter(|r| r.epoch <= seen_by_all).count();
-        if self.tail.len() >= TAIL && seen(&self.tail) >= TAIL / 2 {
+        // Nothing comes in that is seen already, so there is nothing to find twice.
+        if self.tail.len() < TAIL || seen_by_all <= self.settled {
+            return;
+        }
+        self.settled = seen_by_all;
+        if self.tail.iter().filter(|recent| recent.epoch <= seen_by_all).count() >= TAIL / 2 {
             self.put_in_blocks(seen_by_all);
+        }
+    }
+
+    /// Moves a tail that has grown long into blocks: there are no readers yet.
+    pub(in crate::store) fn settle_unseen(&mut self) {
+        if self.tail.len() >= TAIL {
+            self.put_in_blocks(Epoch::MAX);
         }
     }
 
@@ -256,6 +270,8 @@ impl Open {
         if late {
             settled.sort_by_key(|sample| sample.timestamp);
         }
+        // One large batch must not leave its room behind.
+        self.tail.shrink_to(TAIL);
         self.append_blocks(&settled);
     }
 
