@@ -12,6 +12,7 @@
 //! - damage in the tree that maps names to trees makes an open panic, and then wait for itself for
 //!   ever: there is only the default tree, and our trees are prefixes of its keys;
 //! - `drop_tree` and deletes are not offered, and there is one writer;
+//! - a walk to an end reads all leaves behind the end, too: walks have none, and are broken off;
 //! - a handle cannot be shared between threads: each reader has a clone of its own;
 //! - leaves stay small: [`Fanout`] entries of a size to match.
 
@@ -194,9 +195,10 @@ impl<const N: usize> Database for SledDatabase<N> {
     ) -> Result<(), EngineError> {
         let end = to.map_or_else(|| prefixed(tree, 1, &[]), |to| prefixed(tree, 0, to));
         self.db.call(|db| {
-            for entry in db.range(prefixed(tree, 0, from)..end) {
+            // Without an end for sled: past that it would look for more in all leaves that follow.
+            for entry in db.range(prefixed(tree, 0, from)..) {
                 let (key, value) = entry?;
-                if !visit(&key[tree.len() + 1..], &value) {
+                if key.as_ref() >= &end[..] || !visit(&key[tree.len() + 1..], &value) {
                     break;
                 }
             }
@@ -266,6 +268,24 @@ mod tests {
         })
         .unwrap();
         assert_eq!(keys, [10_u32.to_be_bytes(), 11_u32.to_be_bytes()]);
+    }
+
+    #[test]
+    fn a_walk_ends_where_it_should_and_reads_no_further() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = written(temp.path());
+        let db = sled::Config::new().path(&dir).open::<16>().unwrap();
+        let db = SledDatabase { dir, db: Handle::new(db) };
+        let (from, to) = (100_u32.to_be_bytes(), 104_u32.to_be_bytes());
+        let mut found = 0;
+        let visit = &mut |_: &[u8], _: &[u8]| {
+            found += 1;
+            true
+        };
+        db.range("a", &from, Some(&to), visit).unwrap();
+        assert_eq!(found, 4);
+        let read = db.db.db().stats().cache.cache_misses;
+        assert!(read <= 3, "{read} of more than 30 leaves were read");
     }
 
     #[test]
