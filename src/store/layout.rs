@@ -12,6 +12,32 @@ use super::{StoreError, keys, rollup::Tier};
 pub(super) const FORMAT: &str = "format";
 /// … which is this.
 pub(super) const FORMAT_LINE: &str = "balefire store 1";
+/// What the file of a store says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Ours,
+    /// Of another version, in its words.
+    Other(String),
+    Damaged,
+}
+
+/// The file's content: the line twice, so that damage is told from another version.
+pub(super) fn format_text() -> String {
+    format!("{FORMAT_LINE}\n{FORMAT_LINE}\n")
+}
+
+/// What a store's file with these bytes says.
+pub(super) fn format_of(bytes: &[u8]) -> Format {
+    if bytes == format_text().as_bytes() {
+        return Format::Ours;
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let says = first.starts_with("balefire store ") && first == second && first != FORMAT_LINE;
+    if says { Format::Other(first.to_owned()) } else { Format::Damaged }
+}
+
 /// Where links for a backup are, while one is streamed.
 pub(super) const BACKUP: &str = "backup";
 

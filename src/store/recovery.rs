@@ -59,7 +59,7 @@ pub(super) fn recover(
     handles: &Arc<Handles>,
     head: Head,
 ) -> Result<Found, StoreError> {
-    check_format(dir, options)?;
+    let bad_format = check_format(dir, options)?;
     let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
     for name in Tier::ALL.map(keys::tier).into_iter().chain(others) {
         let path = dir.join(name);
@@ -78,6 +78,7 @@ pub(super) fn recover(
         last: None,
         damaged: Vec::new(),
     };
+    found.recovery.quarantined.extend(bad_format);
     found.state.tiers = Arc::new(load_tiers(dir, handles, &mut found.recovery)?);
     let history = load_all(dir, Path::new(keys::HISTORY), handles, &mut found.recovery)?;
     found.state.history.partitions = Arc::new(history);
@@ -87,22 +88,30 @@ pub(super) fn recover(
     Ok(found)
 }
 
-/// Whether the directory has our format; a new one is marked so.
-fn check_format(dir: &Path, options: &WalOptions) -> Result<(), StoreError> {
+/// Whether the directory has our format; a new one is marked so. Tells of a mark that is damaged or
+/// gone, and makes it anew: every file names its own version, too.
+fn check_format(dir: &Path, options: &WalOptions) -> Result<Option<String>, StoreError> {
     let path = dir.join(layout::FORMAT);
-    match fs::read_to_string(&path) {
-        Ok(text) if text.lines().next() == Some(layout::FORMAT_LINE) => Ok(()),
-        Ok(text) => {
-            let found = text.lines().next().unwrap_or_default().to_owned();
-            Err(StoreError::UnknownStore { path, found })
+    let format = match fs::read(&path) {
+        Ok(bytes) => layout::format_of(&bytes),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StoreError::io("read", path)(error));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if options.dir.exists() {
-                return Err(StoreError::UnknownStore { path, found: String::new() });
-            }
-            mark_format(dir, &path)
+        Err(_) if !options.dir.exists() => {
+            mark_format(dir, &path)?;
+            layout::Format::Ours
         }
-        Err(error) => Err(StoreError::io("read", path)(error)),
+        Err(_) if dir.join(keys::TIERS).exists() => layout::Format::Damaged,
+        // Before there were formats, there were no tiers.
+        Err(_) => layout::Format::Other(String::new()),
+    };
+    match format {
+        layout::Format::Ours => Ok(None),
+        layout::Format::Other(found) => Err(StoreError::UnknownStore { path, found }),
+        layout::Format::Damaged => {
+            mark_format(dir, &path)?;
+            Ok(Some(format!("{}: it was damaged or missing, and was made anew", path.display())))
+        }
     }
 }
 
@@ -110,7 +119,7 @@ fn check_format(dir: &Path, options: &WalOptions) -> Result<(), StoreError> {
 fn mark_format(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let unfinished = keys::unfinished(path);
     let written = File::create(&unfinished).and_then(|mut file| {
-        file.write_all(format!("{}\n", layout::FORMAT_LINE).as_bytes())?;
+        file.write_all(layout::format_text().as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
         File::open(dir)?.sync_all()

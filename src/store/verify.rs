@@ -203,11 +203,16 @@ impl Walk<'_> {
     }
 
     fn format(&mut self, path: &Path) {
-        let first = fs::read_to_string(path).unwrap_or_default();
-        if first.lines().next() != Some(layout::FORMAT_LINE) {
-            let advice = format!("write the line `{}` into it", layout::FORMAT_LINE);
-            let loss = "nothing; but no daemon opens a store whose format it does not know";
-            self.problem(path, "first line".to_owned(), loss, &advice);
+        match layout::format_of(&fs::read(path).unwrap_or_default()) {
+            layout::Format::Ours => {}
+            layout::Format::Other(line) => {
+                let advice = "use the version of Balefire that wrote it";
+                self.problem(path, format!("it says {line:?}"), "nothing", advice);
+            }
+            layout::Format::Damaged => {
+                let advice = "start the daemon: it writes the file anew";
+                self.problem(path, "it is damaged".to_owned(), "nothing", advice);
+            }
         }
     }
 

@@ -41,3 +41,18 @@ fn a_log_whose_segments_are_missing_goes_on_durably() {
     drop(store);
     assert_eq!(all(&fixture.open(), Vec::new()).len(), 2);
 }
+
+#[test]
+fn a_store_of_another_format_is_refused_and_left_alone() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let format = fixture.dir().join("format");
+    let other = "balefire store 2\nbalefire store 2\n";
+    fs::write(&format, other).unwrap();
+    let error = fixture.try_open().unwrap_err();
+    assert!(error.to_string().contains("balefire store 2"), "{error}");
+    assert_eq!(fs::read_to_string(&format).unwrap(), other);
+    fs::write(&format, "balefire stare 1\nbalefire store 1\n").unwrap();
+    assert_eq!(fixture.try_open().unwrap().1.quarantined.len(), 1, "damage is told, and mended");
+    fixture.open();
+}
