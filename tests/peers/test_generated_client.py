@@ -56,6 +56,10 @@ CALLS = {
     "SystemService.GetOverview": {"includeDetails": True, "range": "3600s"},
     "SystemService.SetLogLevel": {"filter": "info"},
     "SystemService.ListAudit": {},
+    "SystemService.GetStoreStats": {},
+    "SystemService.VerifyStore": {},
+    "MetricsService.Erase": {"matchers": ["peer_written"]},
+    "SystemService.Backup": {},
     "SystemService.Reload": {},
     "EventsService.Subscribe": {},
 }
@@ -148,6 +152,10 @@ def check(seen):
     assert len(seen["MetricsService.ListSeries"].series) == 2, seen["MetricsService.ListSeries"]
     assert "python" in seen["MetricsService.ListLabelValues"].values
     assert b"peer_written" in seen["MetricsService.Export"].chunk
+    assert seen["SystemService.GetStoreStats"].head_series > 2, seen["SystemService.GetStoreStats"]
+    assert seen["SystemService.VerifyStore"].WhichOneof("step"), seen["SystemService.VerifyStore"]
+    assert seen["MetricsService.Erase"].samples == 2, seen["MetricsService.Erase"]
+    assert seen["SystemService.Backup"].begin.files > 0, seen["SystemService.Backup"]
     assert seen["AlertsService.AcknowledgeAlert"].alerts[0].HasField("acknowledgement")
     defaults = {"high_cpu_usage", "high_memory_usage", "mcp_server_down", "high_error_rate"}
     assert defaults <= {rule.id for rule in seen["AlertsService.ListRules"].rules}
