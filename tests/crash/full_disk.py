@@ -282,6 +282,10 @@ class Filler(threading.Thread):
 CASES = (
     a_full_disk_refuses_writes_alone,
     a_disk_that_is_full_while_sealing_loses_nothing,
+)
+
+# Asked for with --engine: a race that a quick build may win, so that nothing is to be seen.
+ENGINE_CASES = (
     an_engine_that_meets_a_full_disk_while_sealing_loses_nothing,
     an_engine_that_meets_a_full_disk_while_compacting_loses_nothing,
 )
@@ -290,7 +294,7 @@ CASES = (
 def main():
     missing = why_not() or with_own_mounts()
     failed = False
-    for case in CASES:
+    for case in CASES + (ENGINE_CASES if "--engine" in sys.argv else ()):
         if missing:
             print(f"skip - {case.__name__}: {missing}")
             continue
