@@ -18,6 +18,8 @@ pub const SERIES_MAX: usize = 10_000_000;
 pub const SERIES_NUMBERS_MAX: usize = 1 << 25;
 /// Most samples in one batch.
 pub const BATCH_SAMPLES_MAX: usize = 100_000;
+/// Most buckets, and bounds of its own, of one native histogram.
+pub const HISTOGRAM_BUCKETS_MAX: usize = 1024;
 /// How far into the future a sample may lie: clocks differ a little, typing errors a lot.
 pub const SAMPLE_FUTURE_MAX: Duration = Duration::from_mins(10);
 /// Series of one collector in one pass: a host with 400 CPUs fits.

@@ -85,7 +85,7 @@ impl Model {
                 known.insert(timestamp, value.to_bits());
             }
         }
-        let summary = block(store.append(Batch { samples, metadata: Vec::new() })).unwrap();
+        let summary = block(store.append(Batch { samples, ..Batch::default() })).unwrap();
         assert_eq!(summary.rejected, 0, "{:?}", summary.rejections);
     }
 

@@ -5,9 +5,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use balefire::{
-    model::{Batch, Labels, Matcher, SeriesSample},
+    model::{Batch, HistogramSample, Labels, Matcher, SeriesHistogram, SeriesSample},
     promql::{Queryable as _, Selection},
-    store::{self, Erased, Options, Store},
+    store::{self, Erased, Options, Store, testing::histograms::latencies},
     telemetry::Telemetry,
     time::{Clock, Timestamp},
 };
@@ -42,7 +42,7 @@ fn fill(store: &Store, from: Timestamp, minutes: u32) {
             SeriesSample::new(labels.clone(), time, f64::from(minute * (series + 1)))
         }));
     }
-    let summary = block(store.append(Batch { samples, metadata: Vec::new() })).unwrap();
+    let summary = block(store.append(Batch { samples, ..Batch::default() })).unwrap();
     assert_eq!(summary.rejected, 0, "{:?}", summary.rejections);
 }
 
@@ -122,6 +122,38 @@ fn what_was_erased_is_in_no_answer_and_no_file() {
         assert_eq!(counts(&store, resolution), (0, others));
     }
     assert_eq!(store.series(&secret(), BEGIN, END).unwrap(), []);
+}
+
+#[test]
+fn histograms_are_erased_like_samples() {
+    let temp = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START);
+    let store = open(temp.path(), &clock);
+    let labels = Labels::of("seconds", [("person", SECRET)]);
+    let write = |from: Timestamp| {
+        let sample = |(at, sample): (u32, HistogramSample)| SeriesHistogram {
+            labels: labels.clone(),
+            sample: HistogramSample { timestamp: from.plus(Duration::from_mins(1) * at), ..sample },
+        };
+        let histograms = (0..).zip(latencies(60)).map(sample).collect();
+        let summary = block(store.append(Batch { histograms, ..Batch::default() })).unwrap();
+        assert_eq!(summary.accepted, 60);
+    };
+    write(START.minus(Duration::from_hours(1)));
+    clock.set(START.plus(Duration::from_hours(6)));
+    assert_eq!(store.seal().unwrap(), 60);
+    write(clock.now().minus(Duration::from_hours(1)));
+    let count = || {
+        let found = store.snapshot().select(&Selection::raw(Vec::new(), BEGIN, END)).unwrap();
+        found.series.iter().map(|series| series.histograms.len()).sum::<usize>()
+    };
+    assert_eq!(count(), 120);
+    let (half, later) =
+        (START.minus(Duration::from_mins(30)), clock.now().minus(Duration::from_mins(30)));
+    let erased = store.erase(secret(), (half, later)).unwrap();
+    assert_eq!((erased.samples, count()), (61, 59));
+    assert_eq!(store.erase(secret(), (BEGIN, END)).unwrap().samples, 59);
+    assert_eq!(files_with_secret(temp.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -6,14 +6,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use balefire::{
     model::{
-        AlertState, AuditRecord, Batch, Labels, PageRequest, ProbeAnswer, ProbeRecord, Sample,
-        SeriesSample, Severity, TargetState, Transition,
+        AlertState, AuditRecord, Batch, Bucket, Histogram, HistogramParts, HistogramSample, Labels,
+        PageRequest, ProbeAnswer, ProbeRecord, SeriesHistogram, SeriesSample, Severity,
+        TargetState, Transition,
     },
-    promql::{Queryable as _, Selection},
+    promql::{Queryable as _, Selection, SeriesData},
     store::{
         Change, Options, Snapshot, Store, StoreError,
         testing::{self, Breakage},
@@ -117,18 +118,17 @@ impl Model {
     /// Takes what may come in; returns how many samples are accepted, repeated, refused.
     fn append(&mut self, batch: &Batch, now: Timestamp) -> (u64, u64, u64) {
         let (mut accepted, mut duplicates, mut rejected) = (0, 0, 0);
-        for SeriesSample { labels, sample } in &batch.samples {
-            let time = sample.timestamp;
+        for (labels, time, value) in values_of(batch) {
             let series = self.series.entry(labels.clone()).or_default();
             let newest = series.last_key_value().map(|(newest, _)| *newest);
             let late = newest.is_some_and(|n| n >= self.sealed && time < n.minus(RANGE));
             match series.get(&time) {
                 _ if time < self.floor || time < now.minus(DAY) => rejected += 1,
-                Some(value) if value.to_bits() == sample.value.to_bits() => duplicates += 1,
+                Some(known) if *known == value => duplicates += 1,
                 Some(_) => rejected += 1,
                 None if late => rejected += 1,
                 None => {
-                    series.insert(time, sample.value);
+                    series.insert(time, value);
                     accepted += 1;
                 }
             }
@@ -260,13 +260,20 @@ impl World {
 
     fn batch(&mut self, samples: &[(u8, u16)]) -> Batch {
         let now = self.clock.now();
-        let samples = samples.iter().map(|(series, ago)| {
+        let mut batch = Batch::default();
+        for (series, ago) in samples {
             self.value += 1.0;
             let labels = Labels::of("m", [("n", &series.to_string())]);
-            let time = now.minus(Duration::from_secs(u64::from(*ago)));
-            SeriesSample::new(labels, time, self.value)
-        });
-        Batch { samples: samples.collect(), metadata: Vec::new() }
+            let timestamp = now.minus(Duration::from_secs(u64::from(*ago)));
+            // One series of histograms, and one of both.
+            if *series == 5 || (*series == 4 && ago % 3 == 0) {
+                let sample = HistogramSample { timestamp, histogram: histogram(self.value) };
+                batch.histograms.push(SeriesHistogram { labels, sample });
+            } else {
+                batch.samples.push(SeriesSample::new(labels, timestamp, self.value));
+            }
+        }
+        batch
     }
 
     fn send(&mut self, history: &Written) {
@@ -364,19 +371,46 @@ impl World {
     }
 }
 
-/// Samples by time, of each series.
+/// Series, time and number of each sample, then of each histogram, whose number is below zero.
+fn values_of(batch: &Batch) -> impl Iterator<Item = (&Labels, Timestamp, f64)> {
+    let samples = batch.samples.iter().map(|s| (&s.labels, s.sample.timestamp, s.sample.value));
+    let number = |s: &HistogramSample| -s.histogram.count;
+    let histograms = batch.histograms.iter();
+    samples.chain(histograms.map(move |h| (&h.labels, h.sample.timestamp, number(&h.sample))))
+}
+
+/// A histogram that is known by its count.
+fn histogram(number: f64) -> Arc<Histogram> {
+    let parts = HistogramParts {
+        count: number,
+        sum: number / 3.0,
+        positive: vec![Bucket { index: 7, count: number }],
+        ..HistogramParts::default()
+    };
+    Arc::new(Histogram::new(parts).unwrap())
+}
+
+/// Numbers by time, of each series.
 type Stored = BTreeMap<Labels, BTreeMap<Timestamp, f64>>;
 
 fn stored(snapshot: &Snapshot) -> Stored {
     let everything = Selection::raw(Vec::new(), BEGINNING, END);
     let found = snapshot.select(&everything).unwrap().series;
-    found.into_iter().map(|series| (series.labels, by_time(&series.samples))).collect()
+    found.into_iter().map(|series| (series.labels.clone(), by_time(&series))).collect()
 }
 
-/// Samples by time, where they came in order and once each.
-fn by_time(samples: &[Sample]) -> BTreeMap<Timestamp, f64> {
-    assert!(samples.windows(2).all(|two| two[0].timestamp < two[1].timestamp));
-    samples.iter().map(|sample| (sample.timestamp, sample.value)).collect()
+/// Numbers by time, where they came in order and once each, and histograms whole.
+fn by_time(series: &SeriesData) -> BTreeMap<Timestamp, f64> {
+    let SeriesData { samples, histograms, .. } = series;
+    assert!(samples.is_sorted_by(|a, b| a.timestamp < b.timestamp));
+    assert!(histograms.is_sorted_by(|a, b| a.timestamp < b.timestamp));
+    let whole = |sample: &HistogramSample| sample.histogram == histogram(sample.histogram.count);
+    assert!(histograms.iter().all(whole));
+    let numbers = histograms.iter().map(|sample| (sample.timestamp, -sample.histogram.count));
+    let all = samples.iter().map(|sample| (sample.timestamp, sample.value)).chain(numbers);
+    let found: BTreeMap<_, _> = all.collect();
+    assert_eq!(found.len(), samples.len() + histograms.len());
+    found
 }
 
 fn entry(time: Timestamp) -> AuditRecord {

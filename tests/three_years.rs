@@ -93,7 +93,7 @@ impl World {
                 sample: sample(series, time),
             })
         });
-        let batch = Batch { samples: all.collect(), metadata: Vec::new() };
+        let batch = Batch { samples: all.collect(), ..Batch::default() };
         let summary = self.runtime.block_on(self.store.append(batch)).unwrap();
         assert_eq!(summary.rejected, 0, "{:?}", summary.rejections);
         self.store.seal().unwrap();

@@ -157,7 +157,7 @@ fn taken(stored: &AppendSummary) -> Result<(), String> {
 fn batch(labels: &[Labels], at: Timestamp, points: &[Point]) -> Batch {
     let sample =
         |point: &Point| SeriesSample::new(labels[point.series as usize].clone(), at, point.value);
-    Batch { samples: points.iter().map(sample).collect(), metadata: Vec::new() }
+    Batch { samples: points.iter().map(sample).collect(), ..Batch::default() }
 }
 
 /// Makes every batch and drops it: what the generator takes of the CPU time.

@@ -255,7 +255,8 @@ pub(crate) fn many(place: &Place) -> Result<Report, String> {
                 let end =
                     place.data.series.min(first + u32::try_from(place.data.batch).unwrap_or(1));
                 let sample = |n| SeriesSample::new(labels_of(n), at, f64::from(n + step));
-                let batch = Batch { samples: (first..end).map(sample).collect(), metadata: vec![] };
+                let batch =
+                    Batch { samples: (first..end).map(sample).collect(), ..Batch::default() };
                 let stored = runtime.block_on(core.store.append(batch));
                 let stored = stored.map_err(|error| error.to_string())?;
                 if stored.rejected > 0 { Err(format!("{stored:?}")) } else { Ok(()) }

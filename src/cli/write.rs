@@ -67,9 +67,11 @@ fn request(samples: &[SeriesSample]) -> v1::WriteRequest {
     for sample in samples {
         series.entry(&sample.labels).or_default().push(to_wire::sample(sample.sample));
     }
-    let series = series
-        .into_iter()
-        .map(|(labels, samples)| v1::TimeSeries { labels: to_wire::labels(labels), samples });
+    let series = series.into_iter().map(|(labels, samples)| v1::TimeSeries {
+        labels: to_wire::labels(labels),
+        samples,
+        histograms: Vec::new(),
+    });
     v1::WriteRequest { series: series.collect(), metadata: Vec::new() }
 }
 
@@ -143,7 +145,7 @@ mod tests {
             help: String::new(),
             unit: String::new(),
         };
-        let requests = requests(Batch { samples, metadata: vec![known] });
+        let requests = requests(Batch { samples, metadata: vec![known], ..Batch::default() });
         assert_eq!(requests.len(), 2);
         let count = |r: &v1::WriteRequest| r.series.iter().map(|s| s.samples.len()).sum::<usize>();
         assert_eq!(requests.iter().map(count).collect::<Vec<_>>(), [CHUNK, 1]);

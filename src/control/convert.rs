@@ -136,6 +136,7 @@ fn matrix(series: Vec<SeriesData>) -> v1::Matrix {
     let series = series.into_iter().map(|data| v1::TimeSeries {
         labels: to_wire::labels(&data.labels),
         samples: data.samples.into_iter().map(to_wire::sample).collect(),
+        histograms: data.histograms.iter().map(to_wire::histogram).collect(),
     });
     v1::Matrix { series: series.collect() }
 }

@@ -124,7 +124,7 @@ impl Reader {
             }
             metadata
         });
-        Batch { metadata: metadata.collect(), samples: self.samples }
+        Batch { metadata: metadata.collect(), samples: self.samples, ..Batch::default() }
     }
 }
 

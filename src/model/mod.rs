@@ -8,6 +8,7 @@ mod accumulator;
 mod alert;
 mod audit;
 mod event;
+mod histogram;
 mod host;
 mod labels;
 mod matcher;
@@ -24,13 +25,18 @@ pub use alert::{
 };
 pub use audit::{AuditEntry, AuditRecord};
 pub use event::Event;
+pub use histogram::{
+    Bounds, Bucket, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,
+    InvalidHistogram, ResetHint, SCHEMAS,
+};
 pub use host::{DiskSummary, HostSummary};
 pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher, matches_all};
 pub use page::{InvalidPage, Page, PageRequest};
 pub use probe::{ProbeAnswer, ProbeAttempt, ProbeFailure, ProbePhase, ProbeRecord};
 pub use sample::{
-    Batch, Metadata, MetricKind, STALE_NAN_BITS, Sample, SeriesSample, is_stale, stale_nan,
+    Batch, Metadata, MetricKind, STALE_NAN_BITS, Sample, SeriesHistogram, SeriesSample, is_stale,
+    stale_nan,
 };
 pub use secret::Secret;
 pub use target::{Check, Target, TargetSource, TargetState, TargetStatus};

@@ -2,7 +2,7 @@
 
 use crate::time::Timestamp;
 
-use super::Labels;
+use super::{HistogramSample, Labels};
 
 /// A value at an instant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +27,15 @@ impl SeriesSample {
     pub fn new(labels: Labels, timestamp: Timestamp, value: f64) -> Self {
         Self { labels, sample: Sample { timestamp, value } }
     }
+}
+
+/// A native histogram and the series that it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesHistogram {
+    /// The series; it may have plain samples at other times.
+    pub labels: Labels,
+    /// The histogram.
+    pub sample: HistogramSample,
 }
 
 /// What a metric means.
@@ -75,6 +84,8 @@ pub struct Metadata {
 pub struct Batch {
     /// In any order.
     pub samples: Vec<SeriesSample>,
+    /// In any order, too.
+    pub histograms: Vec<SeriesHistogram>,
     /// News about metric names.
     pub metadata: Vec<Metadata>,
 }

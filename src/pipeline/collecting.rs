@@ -268,7 +268,7 @@ impl<'a> Pass<'a> {
         for report in parts.supervisor.reports() {
             self.owner.events.component(report.name, report.healthy);
         }
-        let mut batch = Batch { samples: host.to_vec(), metadata: Vec::new() };
+        let mut batch = Batch { samples: host.to_vec(), ..Batch::default() };
         batch.samples.extend(parts.targets.samples(now));
         let own = exposition::from_registry(&parts.telemetry.gather(), now);
         let known = self.collectors.as_ref().map_or(0, Collectors::metadata_len);

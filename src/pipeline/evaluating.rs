@@ -113,7 +113,7 @@ impl Evaluating {
             .difference(&names)
             .map(|labels| SeriesSample::new(labels.clone(), now, stale_nan()));
         let batch =
-            Batch { samples: ended.chain(alive.iter().cloned()).collect(), metadata: Vec::new() };
+            Batch { samples: ended.chain(alive.iter().cloned()).collect(), ..Batch::default() };
         let stored = self.parts.store.append_and_commit(batch, changes(&all)).await;
         stored.map_err(|error| error.to_string())?;
 

@@ -143,8 +143,12 @@ fn newest_windows(windows: Windows) -> Vec<SeriesData> {
     let mut series = windows.series;
     for series in &mut series {
         series.samples.retain(seen);
+        series.histograms.retain(|sample| {
+            let time = sample.timestamp.as_millis();
+            time > frame.start && time <= frame.end
+        });
     }
-    series.retain(|series| !series.samples.is_empty());
+    series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     series
 }
@@ -156,7 +160,11 @@ pub(super) fn column_samples(column: Column, grid: &Grid) -> SeriesData {
         timestamp: Timestamp::from_millis(time),
         value: *value,
     };
-    SeriesData { samples: samples.map(sample).collect(), labels: column.labels }
+    SeriesData {
+        samples: samples.map(sample).collect(),
+        labels: column.labels,
+        histograms: Vec::new(),
+    }
 }
 
 impl<'a> Evaluator<'a> {
@@ -259,7 +267,7 @@ impl<'a> Evaluator<'a> {
 }
 
 /// Samples that nobody computes with: all that there are, whatever they stand for.
-const AS_THEY_ARE: Reader =
+pub(super) const AS_THEY_ARE: Reader =
     Reader { name: "a range selector", reading: Reading::Samples { room: 0 } };
 
 /// Notes kept at most: enough to see what is wrong.

@@ -26,7 +26,7 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample},
+    model::{HistogramSample, InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample},
     time::Timestamp,
 };
 
@@ -103,6 +103,9 @@ pub struct SeriesData {
     pub labels: Labels,
     /// Its samples.
     pub samples: Vec<Sample>,
+    /// Its native histograms, at other times than the samples. Where rollups stand for samples, the last
+    /// of each stretch, and each that came just before a reset of the counts.
+    pub histograms: Vec<HistogramSample>,
 }
 
 /// Where samples come from: a consistent view that nothing changes while a query runs.

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    model::{Sample, is_stale},
+    model::{HistogramSample, Labels, Sample, is_stale},
     time::Timestamp,
 };
 
 use super::{
     QueryError, RollupColumn, SelectError, Selected, Selection, SeriesData,
     columns::{Column, Cursor, Evaluated, Grid, Windows, absent, compact, merged},
-    eval::{Evaluator, column_samples},
+    eval::{AS_THEY_ARE, Evaluator, column_samples},
     plan::{At, Selector, Shift, Subquery},
     rollups::{Reach, Reader, Reading},
 };
@@ -49,13 +49,15 @@ impl Evaluator<'_> {
         let (series, reach) = self.load(&wish, &ends)?;
         self.check_slots(series.len(), grid)?;
         let mut columns = Vec::with_capacity(series.len());
-        for SeriesData { labels, samples } in series {
+        for SeriesData { labels, samples, histograms } in series {
             self.check_cancelled()?;
             let mut cursor = Cursor::default();
             let slot = |end: &i64| {
                 let window = cursor.window(&samples, reach.frame(*end).start, *end);
-                // A marker ends the series until its next sample.
-                window.last().filter(|sample| !is_stale(sample.value)).map_or_else(absent, read)
+                // A marker ends the series until its next sample; a newer histogram is no number.
+                let newest = window.last().filter(|sample| !is_stale(sample.value));
+                let newest = newest.filter(|s| !has_newer(&histograms, s.timestamp, *end));
+                newest.map_or_else(absent, read)
             };
             columns.push(Column { labels, values: ends.iter().map(slot).collect() });
         }
@@ -80,13 +82,28 @@ impl Evaluator<'_> {
                 series.samples.retain(|sample| !is_stale(sample.value));
             }
         }
-        series.retain(|series| !series.samples.is_empty());
+        if reader.reading != AS_THEY_ARE.reading {
+            self.leave_histograms_out(&mut series);
+        }
+        series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
         self.note_reading((&series, &ends), &reach, reader);
         let counts = match reader.reading {
             Reading::Mean if reach.has_rollups() => self.counts(&wish, &ends, &series)?,
             _ => Vec::new(),
         };
         Ok(Evaluated::Windows(Windows { series, counts, reach, ends }))
+    }
+
+    /// Functions do not compute with native histograms.
+    fn leave_histograms_out(&mut self, series: &mut [SeriesData]) {
+        let mut left_out = 0;
+        for series in series {
+            left_out += usize::from(!series.histograms.is_empty());
+            series.histograms.clear();
+        }
+        if left_out > 0 {
+            self.inform("native histograms were left out of a range: functions do not take them");
+        }
     }
 
     /// How many values the samples of each series stand for.
@@ -203,12 +220,24 @@ impl Wish<'_> {
 
 /// Series with what they had before; both sorted by labels, and so is the result.
 fn joined(older: Vec<SeriesData>, newer: Vec<SeriesData>) -> Vec<SeriesData> {
-    let pairs = |series: Vec<SeriesData>| series.into_iter().map(|s| (s.labels, s.samples));
-    let mut all: BTreeMap<_, _> = pairs(older).collect();
-    for (labels, mut samples) in pairs(newer) {
-        all.entry(labels).or_default().append(&mut samples);
+    let mut all: BTreeMap<Labels, SeriesData> =
+        older.into_iter().map(|series| (series.labels.clone(), series)).collect();
+    for mut series in newer {
+        match all.get_mut(&series.labels) {
+            Some(known) => {
+                known.samples.append(&mut series.samples);
+                known.histograms.append(&mut series.histograms);
+            }
+            None => drop(all.insert(series.labels.clone(), series)),
+        }
     }
-    all.into_iter().map(|(labels, samples)| SeriesData { labels, samples }).collect()
+    all.into_values().collect()
+}
+
+/// Whether a histogram lies after `time`, up to `end`.
+fn has_newer(histograms: &[HistogramSample], time: Timestamp, end: i64) -> bool {
+    let until = histograms.partition_point(|sample| sample.timestamp.as_millis() <= end);
+    histograms[..until].last().is_some_and(|newest| newest.timestamp > time)
 }
 
 fn inner_grid(subquery: &Subquery, ends: &[i64]) -> Grid {

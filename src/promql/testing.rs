@@ -75,6 +75,7 @@ impl Queryable for Memory {
         let series = matching.map(|(labels, samples)| SeriesData {
             labels: labels.clone(),
             samples: read(samples, &stretches, selection.column),
+            histograms: Vec::new(),
         });
         let series = series.filter(|series| !series.samples.is_empty()).collect();
         let span = |(start, end, tier): (_, _, Option<Tier>)| {

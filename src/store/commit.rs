@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AppendSummary, Change, Rejection, StoreError,
-    head::{Admission, Bounds, Epoch, Head, Hold, Series},
+    head::{Admission, Bounds, Epoch, Head, Hold, Open, Series},
     keys,
     small::{News, metadata_record},
     state::State,
@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{
     limits,
-    model::{Labels, Metadata, Sample},
+    model::{HistogramSample, Labels, Metadata, Sample},
     telemetry::events::StoreEvents,
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// A group is closed when it holds so many samples.
@@ -71,9 +71,16 @@ pub(super) struct Rotated {
 /// Samples and changes that become durable together.
 pub(super) struct Commit {
     pub(super) rows: Vec<Row>,
+    pub(super) histograms: Vec<(Key, HistogramSample)>,
     pub(super) metadata: Vec<Metadata>,
     pub(super) changes: Vec<Change>,
     pub(super) reply: oneshot::Sender<Result<AppendSummary, StoreError>>,
+}
+
+impl Commit {
+    fn len(&self) -> usize {
+        self.rows.len() + self.histograms.len()
+    }
 }
 
 /// A sample on its way in.
@@ -174,13 +181,13 @@ impl Committer {
 
     /// Commits what is queued; returns the request that ended the group, if one did.
     fn commit_group(&mut self, first: Commit) -> Option<Request> {
-        let mut samples = first.rows.len();
+        let mut samples = first.len();
         let mut group = vec![first];
         let mut next = None;
         while samples < GROUP_SAMPLES {
             match self.queue.try_recv() {
                 Ok(Request::Commit(commit)) => {
-                    samples += commit.rows.len();
+                    samples += commit.len();
                     group.push(commit);
                 }
                 Ok(other) => {
@@ -204,12 +211,8 @@ impl Committer {
             self.begin_segment();
         }
         let mut work = Work::new(self);
-        let answers: Vec<_> = group
-            .into_iter()
-            .map(|commit| {
-                (work.apply(commit.rows, &commit.metadata, &commit.changes), commit.reply)
-            })
-            .collect();
+        let answers: Vec<_> =
+            group.into_iter().map(|mut commit| (work.apply(&mut commit), commit.reply)).collect();
         let Work { state, group, touched, .. } = work;
         match self.make_durable(&group) {
             Ok(()) => {
@@ -358,21 +361,17 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn apply(
-        &mut self,
-        rows: Vec<Row>,
-        metadata: &[Metadata],
-        changes: &[Change],
-    ) -> AppendSummary {
-        let mut summary = self.append(rows);
-        for metadata in metadata {
+    fn apply(&mut self, commit: &mut Commit) -> AppendSummary {
+        let rows = std::mem::take(&mut commit.rows);
+        let mut summary = self.append(rows, &commit.histograms);
+        for metadata in &commit.metadata {
             match self.state.small.put_metadata(metadata) {
                 News::Taken => self.group.change(&metadata_record(metadata)),
                 News::TooMany => summary.metadata_dropped += 1,
                 News::Known => {}
             }
         }
-        for change in changes {
+        for change in &commit.changes {
             let numbered = self.state.history.number(change);
             self.state.history.apply(&numbered);
             self.state.small.apply(change);
@@ -381,29 +380,33 @@ impl<'a> Work<'a> {
         summary
     }
 
-    fn append(&mut self, rows: Vec<Row>) -> AppendSummary {
+    fn append(&mut self, rows: Vec<Row>, histograms: &[(Key, HistogramSample)]) -> AppendSummary {
         let mut summary = AppendSummary::default();
         let mut told = HashMap::new();
-        for Row { series, sample } in rows {
-            match self.admit(&series, sample) {
-                Admission::Accepted => summary.accepted += 1,
-                Admission::Duplicate => summary.duplicates += 1,
-                Admission::Refused(refusal) => {
-                    reject(&mut summary, &mut told, series.labels(), &refusal);
-                }
+        let mut count = |admission, key: &Key| match admission {
+            Admission::Accepted => summary.accepted += 1,
+            Admission::Duplicate => summary.duplicates += 1,
+            Admission::Refused(refusal) => {
+                reject(&mut summary, &mut told, key.labels(), &refusal);
             }
+        };
+        for Row { series, sample } in rows {
+            count(self.admit(&series, &sample), &series);
+        }
+        for (series, sample) in histograms {
+            count(self.admit(series, sample), series);
         }
         self.head.count(summary.accepted);
         summary
     }
 
-    fn admit(&mut self, key: &Key, sample: Sample) -> Admission {
+    fn admit(&mut self, key: &Key, sample: &impl Incoming) -> Admission {
         if let Key::Known(series) = key
             && let Some(admission) = self.put(Arc::clone(series), sample)
         {
             return admission;
         }
-        if let Some(refusal) = self.bounds.refuses(sample.timestamp) {
+        if let Some(refusal) = self.bounds.refuses(sample.time()) {
             return Admission::Refused(refusal);
         }
         loop {
@@ -419,19 +422,54 @@ impl<'a> Work<'a> {
     }
 
     /// Puts a sample into a series; `None` where that is not live any more.
-    fn put(&mut self, series: Arc<Series>, sample: Sample) -> Option<Admission> {
+    fn put(&mut self, series: Arc<Series>, sample: &impl Incoming) -> Option<Admission> {
         let mut open = series.lock();
         open.settle(self.seen_by_all);
-        let admission = open.append_live(sample, self.state.epoch, &self.bounds)?;
+        let admission = sample.append_to(&mut open, self.state.epoch, &self.bounds)?;
         if admission == Admission::Accepted {
             if !open.name_in(self.segment) {
                 self.group.name(series.id(), series.labels());
             }
-            self.group.sample(series.id(), sample);
+            sample.log(series.id(), &mut self.group);
             drop(open);
             self.touched.push(series);
         }
         Some(admission)
+    }
+}
+
+/// What comes into a series and the log: a sample or a histogram.
+trait Incoming {
+    fn time(&self) -> Timestamp;
+    fn append_to(&self, open: &mut Open, epoch: Epoch, bounds: &Bounds) -> Option<Admission>;
+    fn log(&self, id: u32, group: &mut Group);
+}
+
+impl Incoming for Sample {
+    fn time(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    fn append_to(&self, open: &mut Open, epoch: Epoch, bounds: &Bounds) -> Option<Admission> {
+        open.append_live(*self, epoch, bounds)
+    }
+
+    fn log(&self, id: u32, group: &mut Group) {
+        group.sample(id, *self);
+    }
+}
+
+impl Incoming for HistogramSample {
+    fn time(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    fn append_to(&self, open: &mut Open, epoch: Epoch, bounds: &Bounds) -> Option<Admission> {
+        open.append_histogram(self, epoch, bounds)
+    }
+
+    fn log(&self, id: u32, group: &mut Group) {
+        group.histogram(id, self);
     }
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     Inner, Store, StoreError, compact, keys, layout,
-    partition::{self, Content, Partition, Plan, Writer},
+    partition::{self, Content, Partition, Plan, Values, Writer},
     rollup::Tier,
     seal,
 };
@@ -178,10 +178,7 @@ fn copy_rest(
             Err(error) => return Err(error),
         };
         strip(&labels, &mut content);
-        match content {
-            Content::Samples(samples) => writer.put_samples(&labels, &samples)?,
-            Content::Rollups(rollups) => writer.put_rollups(&labels, &rollups)?,
-        }
+        writer.put_series(&labels, &content)?;
     }
     Ok(())
 }
@@ -190,18 +187,24 @@ fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, ta
     if !doomed.matches(labels) {
         return;
     }
-    let (samples, rollups) = match content {
-        Content::Samples(samples) => {
+    let (samples, rollups) = match &mut content.values {
+        Values::Samples(samples) => {
             let before = samples.len();
             samples.retain(|sample| !doomed.holds(sample.timestamp));
             (before - samples.len(), 0)
         }
-        Content::Rollups(rollups) => {
+        Values::Rollups(rollups) => {
             let before = rollups.len();
             rollups.retain(|rollup| !doomed.touches(rollup.time, tier));
             (0, before - rollups.len())
         }
     };
+    let before = content.histograms.len();
+    content.histograms.retain(|sample| match tier {
+        Tier::Raw => !doomed.holds(sample.timestamp),
+        _ => !doomed.touches(sample.timestamp, tier),
+    });
+    let samples = samples + before - content.histograms.len();
     if samples + rollups > 0 {
         tally.series.insert(labels.clone());
         tally.erased.samples += samples as u64;

@@ -18,7 +18,7 @@
 //!
 //! | tree | key | value |
 //! | --- | --- | --- |
-//! | `samples`, `rollups` | rank: u32 big-endian; where a series has several chunks, also the last time in this one: i64 big-endian with its sign bit flipped | sealed chunk |
+//! | `samples`, `rollups` | rank: u32 big-endian; where a series has several chunks, also the last time in this one: i64 big-endian with its sign bit flipped; of histograms always, and the letter h | sealed chunk |
 //! | `series` | rank of the last series in it: u32 big-endian; series are ranked by (metric name, labels) | sealed block of label sets |
 //! | `terms` | label name, a zero byte, the last value in it; a byte 255 alone: all label names | sealed block of values and the ranks that have them |
 //! | `probes`, `transitions`, `audit` | sequence: u64 big-endian | sealed `ChangeRecord` |
@@ -117,6 +117,9 @@ pub(super) fn numbered(number: u64) -> String {
     format!("{number:016}")
 }
 
+/// Ends the key of a chunk of histograms.
+const HISTOGRAMS: u8 = b'h';
+
 /// The key of a series, or where its chunks begin.
 pub(super) fn rank(rank: u32) -> [u8; 4] {
     rank.to_be_bytes()
@@ -128,16 +131,41 @@ pub(super) fn chunk(rank: u32, last: Timestamp) -> Vec<u8> {
     [&rank.to_be_bytes()[..], &time.to_be_bytes()[..]].concat()
 }
 
-/// The rank in the key of a series or chunk, and the time of the chunk's last sample where the key
-/// has it.
-pub(super) fn rank_of(key: &[u8]) -> Option<(u32, Option<Timestamp>)> {
-    let (rank, rest) = key.split_first_chunk::<4>()?;
-    let rank = u32::from_be_bytes(*rank);
-    if rest.is_empty() {
-        return Some((rank, None));
+/// The key of a chunk of histograms.
+pub(super) fn histograms(rank: u32, last: Timestamp) -> Vec<u8> {
+    let mut key = chunk(rank, last);
+    key.push(HISTOGRAMS);
+    key
+}
+
+/// What the key of a chunk says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChunkKey {
+    /// The series.
+    pub(super) rank: u32,
+    /// The time of the last sample; `None` where the series has one chunk of samples or rollups.
+    pub(super) last: Option<Timestamp>,
+    /// Whether it holds histograms.
+    pub(super) histograms: bool,
+}
+
+impl ChunkKey {
+    /// Reads a key; `None` where it is none.
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        let (rank, rest) = key.split_first_chunk::<4>()?;
+        let rank = u32::from_be_bytes(*rank);
+        if rest.is_empty() {
+            return Some(Self { rank, last: None, histograms: false });
+        }
+        let (time, kind) = rest.split_first_chunk::<8>()?;
+        let time = (u64::from_be_bytes(*time) ^ (1 << 63)).cast_signed();
+        let histograms = match kind {
+            [] => false,
+            [HISTOGRAMS] => true,
+            _ => return None,
+        };
+        Some(Self { rank, last: Some(Timestamp::from_millis(time)), histograms })
     }
-    let time = u64::from_be_bytes(rest.try_into().ok()?) ^ (1 << 63);
-    Some((rank, Some(Timestamp::from_millis(time.cast_signed()))))
 }
 
 /// The key of a block of label values, or where to look for one.
@@ -166,9 +194,13 @@ mod tests {
             .into();
         assert!(keys.is_sorted());
         assert!(rank(1).to_vec() < keys[0] && keys[3] < rank(2).to_vec());
-        assert_eq!(rank_of(&keys[1]), Some((1, Some(Timestamp::from_millis(-1)))));
-        assert_eq!(rank_of(&rank(7)), Some((7, None)));
-        assert_eq!(rank_of(&keys[0][..11]), None);
+        let read = |key: &[u8]| ChunkKey::read(key).map(|k| (k.rank, k.last, k.histograms));
+        let time = Some(Timestamp::from_millis(-1));
+        assert_eq!(read(&keys[1]), Some((1, time, false)));
+        assert_eq!(read(&histograms(1, Timestamp::from_millis(-1))), Some((1, time, true)));
+        assert_eq!(read(&rank(7)), Some((7, None, false)));
+        assert_eq!(read(&keys[0][..11]), None);
+        assert_eq!(read(&[&keys[0][..], b"x"].concat()), None);
     }
 
     #[test]

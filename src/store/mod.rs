@@ -199,8 +199,9 @@ impl Store {
         batch: Batch,
         changes: Vec<Change>,
     ) -> Result<AppendSummary, StoreError> {
-        if batch.samples.len() > limits::BATCH_SAMPLES_MAX {
-            return Err(StoreError::BatchTooLarge(batch.samples.len()));
+        let count = batch.samples.len() + batch.histograms.len();
+        if count > limits::BATCH_SAMPLES_MAX {
+            return Err(StoreError::BatchTooLarge(count));
         }
         let known = self.0.head.find_all(batch.samples.iter().map(|sample| &sample.labels));
         let row = |(SeriesSample { labels, sample }, known)| {
@@ -211,7 +212,10 @@ impl Store {
             Row { series, sample }
         };
         let rows = batch.samples.into_iter().zip(known).map(row).collect();
-        self.send(rows, batch.metadata, changes).await
+        let histograms = batch.histograms.into_iter();
+        let histograms = histograms.map(|one| (Key::Named(one.labels), one.sample)).collect();
+        self.send(|reply| Commit { rows, histograms, metadata: batch.metadata, changes, reply })
+            .await
     }
 
     /// Stores samples of series that were found before; returns when they are durable (fdatasync).
@@ -223,7 +227,15 @@ impl Store {
             return Err(StoreError::BatchTooLarge(samples.len()));
         }
         let row = |(handle, sample): (SeriesHandle, Sample)| Row { series: handle.0, sample };
-        self.send(samples.into_iter().map(row).collect(), Vec::new(), Vec::new()).await
+        let rows = samples.into_iter().map(row).collect();
+        self.send(|reply| Commit {
+            rows,
+            histograms: Vec::new(),
+            metadata: Vec::new(),
+            changes: Vec::new(),
+            reply,
+        })
+        .await
     }
 
     /// Looks for the series of handles that have not found theirs yet.
@@ -238,12 +250,10 @@ impl Store {
 
     async fn send(
         &self,
-        rows: Vec<Row>,
-        metadata: Vec<Metadata>,
-        changes: Vec<Change>,
+        commit: impl FnOnce(oneshot::Sender<Result<AppendSummary, StoreError>>) -> Commit,
     ) -> Result<AppendSummary, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Commit(Commit { rows, metadata, changes, reply });
+        let request = Request::Commit(commit(reply));
         self.0.queue().send(request).await.map_err(|_| self.0.no_committer())?;
         answer.await.map_err(|_| self.0.no_committer())?
     }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     limits,
-    model::{Labels, Sample},
+    model::{HistogramSample, Labels, Sample},
     telemetry::events::StoreEvents,
     time::Timestamp,
 };
@@ -276,8 +276,13 @@ impl Restore for Restoring<'_> {
         self.state.apply(change)
     }
 
-    fn series(&mut self, labels: Labels, blocks: Vec<u8>) -> Result<(), BadRecord> {
-        self.head.restore(&labels, blocks).map_err(|_| BadRecord("series"))
+    fn series(
+        &mut self,
+        labels: Labels,
+        blocks: Vec<u8>,
+        histograms: Vec<HistogramSample>,
+    ) -> Result<(), BadRecord> {
+        self.head.restore(&labels, blocks, histograms).map_err(|_| BadRecord("series"))
     }
 }
 
@@ -349,6 +354,19 @@ impl Replay for Replaying<'_> {
         };
         let mut open = series.lock();
         if open.append_live(sample, self.state.epoch, &self.bounds) == Some(Admission::Accepted) {
+            open.settle_unseen();
+            self.replayed += 1;
+        }
+    }
+
+    fn histogram(&mut self, id: u32, sample: HistogramSample) {
+        let Some(Some(series)) = self.named.get(id as usize) else {
+            self.unnamed = true;
+            return;
+        };
+        let mut open = series.lock();
+        let admission = open.append_histogram(&sample, self.state.epoch, &self.bounds);
+        if admission == Some(Admission::Accepted) {
             open.settle_unseen();
             self.replayed += 1;
         }
@@ -482,10 +500,11 @@ pub(super) fn write_checkpoint(
         writer.change(&change)?;
     }
     for series in head.all() {
-        let view = series.view(state.epoch, state.sealed, Timestamp::from_millis(i64::MAX));
+        let mut view = series.view(state.epoch, state.sealed, Timestamp::from_millis(i64::MAX));
+        let histograms = view.take_histograms();
         let blocks = view.into_blocks(state.sealed);
-        if !blocks.is_empty() {
-            writer.series(series.labels(), &blocks)?;
+        if !blocks.is_empty() || !histograms.is_empty() {
+            writer.series(series.labels(), &blocks, &histograms)?;
         }
     }
     writer.finish()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::{Sample, is_stale},
+    model::{HistogramSample, Sample, is_stale},
     time::Timestamp,
 };
 
@@ -102,6 +102,17 @@ pub(super) fn roll_up(finer: &[Rollup], resolution: Duration, out: &mut Vec<Roll
     merge(finer.iter().copied(), resolution, out);
 }
 
+/// The histograms that stand for others: the last of each stretch, and each that came just before a
+/// reset of the counts, so that no increase is lost.
+pub(super) fn thin(histograms: &[HistogramSample], resolution: Duration) -> Vec<HistogramSample> {
+    let stays = |at: usize| {
+        let (this, Some(next)) = (&histograms[at], histograms.get(at + 1)) else { return true };
+        this.timestamp.aligned(resolution) != next.timestamp.aligned(resolution)
+            || !next.histogram.continues(&this.histogram)
+    };
+    (0..histograms.len()).filter(|at| stays(*at)).map(|at| histograms[at].clone()).collect()
+}
+
 /// Puts together what lies in the same stretch.
 fn merge(parts: impl Iterator<Item = Rollup>, resolution: Duration, out: &mut Vec<Rollup>) {
     let mut open: Option<(Timestamp, Rollup)> = None;
@@ -123,7 +134,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::model::stale_nan;
+    use crate::{model::stale_nan, store::testing::histograms::latencies};
 
     const FIVE: Duration = Duration::from_mins(5);
     const HOUR: Duration = Duration::from_hours(1);
@@ -195,6 +206,24 @@ mod tests {
         let alone = five(&[(0, f64::NAN), (10, stale_nan())]);
         assert!(alone[0].min.is_nan() && alone[0].max.is_nan());
         assert_eq!(alone[0].count, 1);
+    }
+
+    #[test]
+    fn the_last_histogram_of_a_stretch_stays_and_each_before_a_reset() {
+        let mut all = latencies(40);
+        // The counter begins anew at the 15th: 30 s apart, ten are in five minutes.
+        let anew = latencies(25);
+        for (sample, anew) in all[15..].iter_mut().zip(anew) {
+            sample.histogram = anew.histogram;
+        }
+        let kept = thin(&all, FIVE);
+        let at = |sample: &HistogramSample| all.iter().position(|one| one == sample).unwrap();
+        let stretch_ends = (0..40).filter(|at| {
+            let end = |at: usize| all.get(at).map(|sample| sample.timestamp.aligned(FIVE));
+            *at == 14 || end(*at) != end(*at + 1)
+        });
+        assert_eq!(kept.iter().map(at).collect::<Vec<_>>(), stretch_ends.collect::<Vec<_>>());
+        assert_eq!(thin(&kept, FIVE), kept);
     }
 
     #[test]

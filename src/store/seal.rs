@@ -21,7 +21,7 @@ use super::{
     commit::Rotated,
     history::Kind,
     keys,
-    partition::{self, Partition, Plan},
+    partition::{self, Content, Partition, Plan, Points, Values},
     record::{BadRecord, SpanRecord},
     rollup::Tier,
     state::State,
@@ -165,11 +165,10 @@ fn seal_samples(
         let last = end.minus(Duration::from_millis(1));
         let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
         let partition = partition::write(&plan, &store.handles, |writer| {
-            let mut samples = Vec::new();
             all.iter().try_for_each(|series| {
-                samples.clear();
-                snapshot.read_open(series, (start, last), &mut samples);
-                writer.put_samples(series.labels(), &samples)
+                let Points { samples, histograms } = snapshot.read_open(series, (start, last));
+                let content = Content { values: Values::Samples(samples), histograms };
+                writer.put_series(series.labels(), &content)
             })
         })?;
         store.events.written("seal", partition.manifest().bytes);

@@ -9,12 +9,12 @@ use std::{
 use super::{
     Snapshot, StoreError,
     head::Series,
-    partition::{self, Asked, Losses, Partition},
+    partition::{self, Asked, Losses, Partition, Points},
     tiers::{Range, Span, choose},
 };
 use crate::{
     limits,
-    model::{Labels, Matcher, Sample, SeriesSample, is_stale},
+    model::{Labels, Matcher, SeriesSample, is_stale},
     promql::{Queryable, RollupSpan, SelectError, Selected, Selection, SeriesData},
     time::Timestamp,
 };
@@ -32,22 +32,26 @@ impl Queryable for Snapshot {
             other => SelectError::Storage(other.to_string()),
         })?;
         let series = found.series.into_iter();
-        let series = series.map(|(labels, samples)| SeriesData { labels, samples }).collect();
-        Ok(Selected { series, rollups: found.rollups })
+        let series = series.map(|(labels, Points { samples, histograms })| SeriesData {
+            labels,
+            samples,
+            histograms,
+        });
+        Ok(Selected { series: series.collect(), rollups: found.rollups })
     }
 }
 
 /// What has been read so far, within its bounds.
 #[derive(Default)]
 struct Found {
-    series: BTreeMap<Labels, Vec<Sample>>,
+    series: BTreeMap<Labels, Points>,
     samples: usize,
     rollups: Vec<RollupSpan>,
 }
 
 impl Found {
-    fn take(&mut self, labels: &Labels, mut samples: Vec<Sample>) -> Result<(), StoreError> {
-        self.samples += samples.len();
+    fn take(&mut self, labels: &Labels, mut points: Points) -> Result<(), StoreError> {
+        self.samples += points.weight();
         if self.samples > limits::QUERY_SAMPLES_MAX {
             let max = limits::QUERY_SAMPLES_MAX;
             let text = format!(
@@ -56,11 +60,12 @@ impl Found {
             return Err(StoreError::TooMuch(text));
         }
         if let Some(known) = self.series.get_mut(labels) {
-            known.append(&mut samples);
+            known.samples.append(&mut points.samples);
+            known.histograms.append(&mut points.histograms);
             return Ok(());
         }
         check_series(self.series.len() + 1)?;
-        self.series.insert(labels.clone(), samples);
+        self.series.insert(labels.clone(), points);
         Ok(())
     }
 }
@@ -172,21 +177,17 @@ impl Snapshot {
         let Selection { matchers, start, end, resolution, column } = selection;
         for span in self.spans((*start, *end), *resolution) {
             for (partition, within) in parts_in(&span, (*start, *end)) {
-                self.served(partition.select(
-                    matchers,
-                    within,
-                    *column,
-                    &mut |labels, samples| found.take(labels, samples),
-                ))?;
+                self.served(partition.select(matchers, within, *column, &mut |labels, points| {
+                    found.take(labels, points)
+                }))?;
             }
             found.rollups.extend(span.rollups());
         }
         for series in self.head.matching(matchers) {
-            let mut samples = Vec::new();
-            self.read_open(&series, (*start, *end), &mut samples);
-            partition::as_column(&mut samples, *column);
-            if !samples.is_empty() {
-                found.take(series.labels(), samples)?;
+            let mut points = self.read_open(&series, (*start, *end));
+            partition::as_column(&mut points.samples, *column);
+            if !points.is_empty() {
+                found.take(series.labels(), points)?;
             }
         }
         Ok(())
@@ -197,10 +198,12 @@ impl Snapshot {
         &self,
         series: &Series,
         (start, end): (Timestamp, Timestamp),
-        out: &mut Vec<Sample>,
-    ) {
+    ) -> Points {
         let start = start.max(self.state.sealed);
-        series.view(self.state.epoch, start, end).read(start, end, out);
+        let mut view = series.view(self.state.epoch, start, end);
+        let mut samples = Vec::new();
+        view.read(start, end, &mut samples);
+        Points { samples, histograms: view.take_histograms() }
     }
 
     /// What to read for a range, both ends of which belong to it.
@@ -270,14 +273,8 @@ impl Snapshot {
         range: Range,
         gather: &mut dyn Gather,
     ) -> Result<(), StoreError> {
-        let mut samples = Vec::new();
         for series in self.head.matching(matchers) {
-            if !gather.wants(series.labels()) {
-                continue;
-            }
-            samples.clear();
-            self.read_open(&series, range, &mut samples);
-            if !samples.is_empty() {
+            if gather.wants(series.labels()) && !self.read_open(&series, range).is_empty() {
                 gather.take(series.labels())?;
             }
         }

@@ -9,7 +9,7 @@ use super::{
     Handles, Options, Parts, Recovery, Store, StoreError,
     engine::{Engine as _, Fanout, fault::FaultEngine, memory::MemoryEngine, sled::SledEngine},
     keys,
-    partition::{self, Partition, Plan},
+    partition::{self, Content, Partition, Plan},
     rollup::Tier,
     wal::WalOptions,
 };
@@ -23,6 +23,7 @@ use crate::{
 pub use super::engine::fault::Faults;
 
 pub mod codec;
+pub mod histograms;
 pub mod mix;
 
 /// What fails in a store under test.
@@ -74,7 +75,7 @@ impl OnePartition {
         let plan = Plan::of_tier(dir, Tier::Raw, range);
         let partition = partition::write(&plan, &handles, |writer| {
             for (labels, samples) in series {
-                writer.put_samples(&labels, &samples)?;
+                writer.put_series(&labels, &Content::of_samples(&samples))?;
             }
             Ok(())
         })?;
@@ -99,8 +100,8 @@ impl OnePartition {
     pub fn select(&self, matchers: &[Matcher]) -> Result<(usize, usize), StoreError> {
         let all = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
         let (mut series, mut count) = (0, 0);
-        self.partition.select(matchers, all, RollupColumn::Last, &mut |_, samples| {
-            (series, count) = (series + 1, count + samples.len());
+        self.partition.select(matchers, all, RollupColumn::Last, &mut |_, points| {
+            (series, count) = (series + 1, count + points.samples.len());
             Ok(())
         })?;
         Ok((series, count))

@@ -59,7 +59,7 @@ fn batch(samples: impl IntoIterator<Item = (&'static str, Timestamp, f64)>) -> B
     let samples = samples
         .into_iter()
         .map(|(name, time, value)| SeriesSample::new(Labels::of(name, []), time, value));
-    Batch { samples: samples.collect(), metadata: Vec::new() }
+    Batch { samples: samples.collect(), ..Batch::default() }
 }
 
 fn append(store: &Store, name: &'static str, time: Timestamp, value: f64) -> AppendSummary {

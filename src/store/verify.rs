@@ -28,7 +28,7 @@ use super::{
         group::{self, Replay},
     },
 };
-use crate::model::{Labels, Sample};
+use crate::model::{HistogramSample, Labels, Sample};
 
 /// Problems that are told one by one.
 const PROBLEMS_MAX: usize = 1000;
@@ -278,6 +278,8 @@ impl Replay for Nothing {
 
     fn sample(&mut self, _id: u32, _sample: Sample) {}
 
+    fn histogram(&mut self, _id: u32, _sample: HistogramSample) {}
+
     fn change(&mut self, _change: &ChangeRecord) -> Result<(), BadRecord> {
         Ok(())
     }
@@ -292,7 +294,12 @@ impl Restore for Nothing {
         Ok(())
     }
 
-    fn series(&mut self, _labels: Labels, _blocks: Vec<u8>) -> Result<(), BadRecord> {
+    fn series(
+        &mut self,
+        _labels: Labels,
+        _blocks: Vec<u8>,
+        _histograms: Vec<HistogramSample>,
+    ) -> Result<(), BadRecord> {
         Ok(())
     }
 }

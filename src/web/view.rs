@@ -58,7 +58,7 @@ fn data(value: &Value, out: &mut String) {
             sample(*value, out);
             out.push('}');
         }),
-        Value::Matrix(series) => list(series, out, |SeriesData { labels, samples }, out| {
+        Value::Matrix(series) => list(series, out, |SeriesData { labels, samples, .. }, out| {
             metric(labels, out);
             out.push_str(",\"values\":");
             list(samples, out, |value, out| sample(*value, out));
@@ -149,7 +149,11 @@ mod tests {
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1,"+Inf"]}]}"#,
         );
         check(
-            Value::Matrix(vec![SeriesData { labels, samples: vec![at(0, 0.5), at(-1500, 1.0)] }]),
+            Value::Matrix(vec![SeriesData {
+                labels,
+                samples: vec![at(0, 0.5), at(-1500, 1.0)],
+                histograms: Vec::new(),
+            }]),
             r#"{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[0,"0.5"],[-1.500,"1"]]}]}"#,
         );
         check(Value::Vector(Vec::new()), r#"{"resultType":"vector","result":[]}"#);

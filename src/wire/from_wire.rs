@@ -1,11 +1,12 @@
 //! From the wire to the model: each function checks one kind of field and names it where it is wrong.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     limits,
     model::{
-        Batch, Labels, METRIC_NAME, Metadata, MetricKind, PageRequest, Sample, SeriesSample,
+        Batch, Bounds, Bucket, Histogram, HistogramParts, HistogramSample, Labels, METRIC_NAME,
+        Metadata, MetricKind, PageRequest, ResetHint, Sample, SeriesHistogram, SeriesSample,
         Severity, is_label_name, is_metric_name,
     },
     time::Timestamp,
@@ -189,7 +190,8 @@ pub fn severity(field: &str, wire: i32) -> Result<Severity, InvalidField> {
 
 /// Samples and metadata of a `WriteRequest`.
 pub fn batch(wire: v1::WriteRequest) -> Result<Batch, InvalidField> {
-    let count = wire.series.iter().map(|series| series.samples.len()).sum();
+    let count = wire.series.iter().map(|s| s.samples.len() + s.histograms.len()).sum();
+    let mut histograms = Vec::new();
     let mut samples = Vec::with_capacity(batch_size("series", count)?);
     for (index, series) in wire.series.into_iter().enumerate() {
         let labels = labels(&format!("series[{index}].labels"), series.labels)?;
@@ -199,10 +201,14 @@ pub fn batch(wire: v1::WriteRequest) -> Result<Batch, InvalidField> {
                 .iter()
                 .map(|s| SeriesSample { labels: labels.clone(), sample: sample(*s) }),
         );
+        for (at, wire) in series.histograms.into_iter().enumerate() {
+            let sample = histogram(&format!("series[{index}].histograms[{at}]"), wire)?;
+            histograms.push(SeriesHistogram { labels: labels.clone(), sample });
+        }
     }
     let metadata = wire.metadata.into_iter().enumerate();
     let metadata = metadata.map(|(index, wire)| metadata_entry(index, wire));
-    Ok(Batch { samples, metadata: metadata.collect::<Result<_, _>>()? })
+    Ok(Batch { samples, histograms, metadata: metadata.collect::<Result<_, _>>()? })
 }
 
 /// `count` again, where a batch may have so many samples.
@@ -213,6 +219,38 @@ pub fn batch_size(field: &str, count: usize) -> Result<usize, InvalidField> {
         return Err(InvalidField::new(field, description));
     }
     Ok(count)
+}
+
+fn histogram(field: &str, wire: v1::Histogram) -> Result<HistogramSample, InvalidField> {
+    let buckets = |buckets: Vec<v1::HistogramBucket>| {
+        buckets.into_iter().map(|b| Bucket { index: b.index, count: b.count }).collect()
+    };
+    let reset = match v1::HistogramResetHint::try_from(wire.reset_hint) {
+        Ok(v1::HistogramResetHint::Unspecified) => ResetHint::Unknown,
+        Ok(v1::HistogramResetHint::Reset) => ResetHint::Reset,
+        Ok(v1::HistogramResetHint::Gauge) => ResetHint::Gauge,
+        Err(_) => {
+            let field = format!("{field}.reset_hint");
+            return Err(InvalidField::new(
+                field,
+                "unknown: use unspecified (0), reset (1) or gauge (2)",
+            ));
+        }
+    };
+    let parts = HistogramParts {
+        count: wire.count,
+        sum: wire.sum,
+        zero_threshold: wire.zero_threshold,
+        zero_count: wire.zero_count,
+        bounds: Bounds::of(wire.schema, &wire.custom_bounds),
+        positive: buckets(wire.positive),
+        negative: buckets(wire.negative),
+        reset,
+    };
+    let histogram = Histogram::new(parts);
+    let histogram = histogram.map_err(|error| InvalidField::new(field, error.to_string()))?;
+    let timestamp = Timestamp::from_millis(wire.timestamp_ms);
+    Ok(HistogramSample { timestamp, histogram: Arc::new(histogram) })
 }
 
 fn sample(wire: v1::Sample) -> Sample {
@@ -300,6 +338,7 @@ mod tests {
         let series = |name: &str| v1::TimeSeries {
             labels: map(&[(METRIC_NAME, name)]),
             samples: vec![v1::Sample { timestamp_ms: 5, value: 1.5 }; 2],
+            ..v1::TimeSeries::default()
         };
         let request = |names: &[&str]| v1::WriteRequest {
             series: names.iter().map(|name| series(name)).collect(),

@@ -4,9 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     model::{
-        Acknowledgement, AlertInstance, AlertState, AuditEntry, Backtest, Event, Labels,
-        MetricKind, ProbeAttempt, ProbePhase, ProbeRecord, Rule, Sample, Severity, Target,
-        TargetState, TargetStatus, Transition,
+        Acknowledgement, AlertInstance, AlertState, AuditEntry, Backtest, Bucket, Event,
+        HistogramSample, Labels, MetricKind, ProbeAttempt, ProbePhase, ProbeRecord, ResetHint,
+        Rule, Sample, Severity, Target, TargetState, TargetStatus, Transition,
     },
     time::Timestamp,
 };
@@ -40,6 +40,32 @@ pub fn labels(model: &Labels) -> HashMap<String, String> {
 /// A sample.
 pub fn sample(model: Sample) -> v1::Sample {
     v1::Sample { timestamp_ms: model.timestamp.as_millis(), value: model.value }
+}
+
+/// A native histogram.
+pub fn histogram(model: &HistogramSample) -> v1::Histogram {
+    let HistogramSample { timestamp, histogram } = model;
+    let buckets = |buckets: &[Bucket]| {
+        let bucket = |b: &Bucket| v1::HistogramBucket { index: b.index, count: b.count };
+        buckets.iter().map(bucket).collect()
+    };
+    v1::Histogram {
+        timestamp_ms: timestamp.as_millis(),
+        count: histogram.count,
+        sum: histogram.sum,
+        schema: histogram.bounds.schema(),
+        zero_threshold: histogram.zero_threshold,
+        zero_count: histogram.zero_count,
+        positive: buckets(&histogram.positive),
+        negative: buckets(&histogram.negative),
+        custom_bounds: histogram.bounds.custom().to_vec(),
+        reset_hint: match histogram.reset {
+            ResetHint::Unknown => v1::HistogramResetHint::Unspecified,
+            ResetHint::Reset => v1::HistogramResetHint::Reset,
+            ResetHint::Gauge => v1::HistogramResetHint::Gauge,
+        }
+        .into(),
+    }
 }
 
 /// What a metric means.

@@ -130,6 +130,7 @@ async fn writes() {
     let series = |labels: &[(&str, &str)], timestamp_ms| TimeSeries {
         labels: labels.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
         samples: vec![Sample { timestamp_ms, value: 1.0 }],
+        ..TimeSeries::default()
     };
     let sound = || series(&[("__name__", "sound")], now);
     let write = |series| WriteRequest { series, metadata: Vec::new() };

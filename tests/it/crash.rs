@@ -58,6 +58,7 @@ fn batch(round: u64, writer: u64, number: i64, start_ms: i64) -> WriteRequest {
             .map(|offset| number * SAMPLES_PER_SERIES + offset)
             .map(|tick| Sample { timestamp_ms: start_ms + tick, value: value(round, tick) })
             .collect(),
+        ..TimeSeries::default()
     });
     WriteRequest { series: series.collect(), metadata: Vec::new() }
 }
@@ -165,7 +166,11 @@ async fn firing_alert(daemon: &Daemon) -> Option<Alert> {
 /// A rule whose condition holds for good, and its firing alert.
 async fn light_beacon(daemon: &Daemon) -> Alert {
     let now = Sample { timestamp_ms: now_ms(), value: 1.0 };
-    let series = TimeSeries { labels: labels("beacon_lit", 0, "0"), samples: vec![now] };
+    let series = TimeSeries {
+        labels: labels("beacon_lit", 0, "0"),
+        samples: vec![now],
+        ..TimeSeries::default()
+    };
     let write = WriteRequest { series: vec![series], metadata: Vec::new() };
     daemon.metrics().await.write(write).await.expect("a sound write");
     let rule = CreateRuleRequest {

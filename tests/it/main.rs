@@ -7,6 +7,7 @@ mod alerts;
 mod bad_input;
 mod crash;
 mod fixture;
+mod histograms;
 mod http;
 mod life;
 mod storage;

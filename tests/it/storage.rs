@@ -23,7 +23,11 @@ async fn write(daemon: &Daemon, series: &str, count: i64) -> BTreeMap<i64, u64> 
     let labels = [("__name__", "kept"), ("series", series)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let request = WriteRequest {
-        series: vec![TimeSeries { labels: labels.into(), samples: samples.clone() }],
+        series: vec![TimeSeries {
+            labels: labels.into(),
+            samples: samples.clone(),
+            ..TimeSeries::default()
+        }],
         metadata: Vec::new(),
     };
     let answer = daemon.metrics().await.write(request).await.expect("a sound write").into_inner();
@@ -165,7 +169,8 @@ async fn write_much(daemon: &Daemon) {
             Sample { timestamp_ms: start + batch * 100_000 + n, value: (bits >> 11) as f64 }
         });
         let labels = [("__name__".to_owned(), "noise".to_owned())].into();
-        let series = vec![TimeSeries { labels, samples: samples.collect() }];
+        let series =
+            vec![TimeSeries { labels, samples: samples.collect(), ..TimeSeries::default() }];
         let request = WriteRequest { series, metadata: Vec::new() };
         daemon.metrics().await.write(request).await.expect("a sound write");
     }

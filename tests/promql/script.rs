@@ -316,7 +316,11 @@ fn judge(answer: Result<Answer, QueryError>, expected: &Expected, steps: Steps) 
         Value::String(_, text) if Some(&text) == expected.text.as_ref() => Ok(()),
         Value::String(_, text) => Err(format!("expected {:?}, got {text:?}", expected.text)),
         Value::Vector(vector) => {
-            let one = |(labels, sample)| SeriesData { labels, samples: vec![sample] };
+            let one = |(labels, sample)| SeriesData {
+                labels,
+                samples: vec![sample],
+                histograms: Vec::new(),
+            };
             let series: Vec<_> = vector.into_iter().map(one).collect();
             judge_series(&series, expected, steps)
         }

@@ -187,7 +187,11 @@ mod tests {
         let entries = vec![v1::VectorEntry { labels: labels(), sample: Some(sample) }];
         let expected = json!([{"labels": {"a": "b"}, "value": "+Inf"}]);
         check(Result::Vector(v1::Vector { entries }), &expected);
-        let series = vec![v1::TimeSeries { labels: labels(), samples: vec![sample] }];
+        let series = vec![v1::TimeSeries {
+            labels: labels(),
+            samples: vec![sample],
+            ..v1::TimeSeries::default()
+        }];
         let expected = json!([{"labels": {"a": "b"}, "samples": [[1.5, "+Inf"]]}]);
         check(Result::Matrix(v1::Matrix { series }), &expected);
     }

@@ -263,7 +263,7 @@ impl Probing {
             // Dropping the waiters tells them.
             state.running.remove(name);
             let end = targets::end_markers(&self.parts.store, name, self.parts.clock.now());
-            let batch = Batch { samples: end, metadata: Vec::new() };
+            let batch = Batch { samples: end, ..Batch::default() };
             if let Err(error) = self.parts.store.append(batch).await {
                 self.events.unwritten(name, &error.to_string());
             }
@@ -335,7 +335,7 @@ impl Probing {
         }
         let batch = Batch {
             samples: self.parts.targets.samples_of(&record.target, now),
-            metadata: Vec::new(),
+            ..Batch::default()
         };
         let stored = self.parts.store.append_and_commit(batch, changes).await;
         if let Some(event) = told {

@@ -13,7 +13,7 @@ use super::{
 
 /// How much work a column is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effort {
+pub(in crate::store) enum Effort {
     /// Packed only, for what stays in memory for hours.
     Quick,
     /// As small as can be, for what stays on disk for months.

@@ -1,8 +1,8 @@
 //! Runs of samples as bytes: pure, bit-exact, no I/O.
 //!
-//! Three forms, each told by its first byte: chunks of samples as small as they get, for partitions
+//! Four forms, each told by its first byte: chunks of samples as small as they get, for partitions
 //! ([`encode`], [`decode`]); blocks of samples that are cheap to write and to read, for memory
-//! ([`block`]); and chunks of rollups ([`rollups`]). All are made of columns: times are whole numbers
+//! ([`block`]); chunks of rollups ([`rollups`]); and chunks of native histograms ([`histograms`]). All are made of columns: times are whole numbers
 //! (`ints`), values become whole numbers where they can (`values`). Whole numbers are foretold from
 //! those before, and what is left over is packed (`packed`) or squeezed by pco (`squeezed`). The
 //! layout stands in `docs/format/chunk.md`.
@@ -13,6 +13,7 @@
 
 pub(in crate::store) mod block;
 mod bytes;
+pub(in crate::store) mod histograms;
 mod ints;
 mod packed;
 pub(in crate::store) mod rollups;

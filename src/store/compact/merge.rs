@@ -5,10 +5,10 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::super::{
     StoreError,
-    partition::{Content, Partition, Scan, Writer},
-    rollup::{Rollup, Tier, roll, roll_up},
+    partition::{Content, Partition, Scan, Values, Writer},
+    rollup::{Rollup, Tier, roll, roll_up, thin},
 };
-use crate::model::{Labels, Sample};
+use crate::model::{HistogramSample, Labels, Sample};
 
 /// The merge of partitions, all of them open.
 pub(super) struct Merge<'a> {
@@ -90,20 +90,23 @@ impl Source<'_> {
 impl Merged {
     /// Writes it.
     pub(super) fn put(self, writer: &mut Writer<'_>) -> Result<(), StoreError> {
-        if self.tier == Tier::Raw {
-            return writer.put_samples(&self.labels, &samples_of(self.found));
-        }
-        writer.put_rollups(&self.labels, &rollups_of(self.tier, &self.found))
+        let histograms = histograms_of(self.tier, &self.found);
+        let values = if self.tier == Tier::Raw {
+            Values::Samples(samples_of(self.found))
+        } else {
+            Values::Rollups(rollups_of(self.tier, &self.found))
+        };
+        writer.put_series(&self.labels, &Content { values, histograms })
     }
 }
 
 fn samples_of(found: Vec<(Tier, Content)>) -> Vec<Sample> {
     let mut all: Vec<Sample> = Vec::new();
     for (_, content) in found {
-        match content {
-            Content::Samples(samples) => all.extend(samples),
+        match content.values {
+            Values::Samples(samples) => all.extend(samples),
             // Nothing finer is ever made of rollups.
-            Content::Rollups(_) => {}
+            Values::Rollups(_) => {}
         }
     }
     all
@@ -113,13 +116,22 @@ fn samples_of(found: Vec<(Tier, Content)>) -> Vec<Sample> {
 fn rollups_of(tier: Tier, found: &[(Tier, Content)]) -> Vec<Rollup> {
     let mut all = Vec::new();
     for (from, content) in found {
-        match content {
-            Content::Samples(samples) => roll(samples, tier.resolution(), &mut all),
-            Content::Rollups(rollups) if *from == tier => all.extend(rollups),
-            Content::Rollups(rollups) => roll_up(rollups, tier.resolution(), &mut all),
+        match &content.values {
+            Values::Samples(samples) => roll(samples, tier.resolution(), &mut all),
+            Values::Rollups(rollups) if *from == tier => all.extend(rollups),
+            Values::Rollups(rollups) => roll_up(rollups, tier.resolution(), &mut all),
         }
     }
     one_for_each_stretch(tier, all)
+}
+
+/// The histograms that stay in a tier.
+fn histograms_of(tier: Tier, found: &[(Tier, Content)]) -> Vec<HistogramSample> {
+    let all = found.iter().flat_map(|(_, content)| content.histograms.iter().cloned());
+    let mut all: Vec<HistogramSample> = all.collect();
+    all.sort_by_key(|sample| sample.timestamp);
+    all.dedup_by_key(|sample| sample.timestamp);
+    if tier == Tier::Raw { all } else { thin(&all, tier.resolution()) }
 }
 
 /// In order; of two rollups of one stretch, the one that stands for more.
@@ -142,6 +154,10 @@ mod tests {
         Rollup { time, last: 1.0, min: 1.0, max: 1.0, sum: count as f64, count }
     }
 
+    fn content(values: Values) -> Content {
+        Content { values, histograms: Vec::new() }
+    }
+
     #[test]
     fn a_stretch_that_was_rolled_up_twice_counts_once() {
         let again =
@@ -153,11 +169,12 @@ mod tests {
     #[test]
     fn what_is_finer_is_rolled_up_and_the_rest_taken_as_it_is() {
         let sample = |secs| Sample { timestamp: Timestamp::from_secs(secs), value: 2.0 };
-        let fine = Content::Rollups(vec![rollup(0, 2), rollup(600, 1)]);
-        let coarse = Content::Rollups(vec![rollup(7200, 4)]);
+        let fine = content(Values::Rollups(vec![rollup(0, 2), rollup(600, 1)]));
+        let coarse = content(Values::Rollups(vec![rollup(7200, 4)]));
         let found = [(Tier::FiveMinutes, fine), (Tier::Hour, coarse)];
         assert_eq!(rollups_of(Tier::Hour, &found), [rollup(600, 3), rollup(7200, 4)]);
-        let raw = [(Tier::Raw, Content::Samples(vec![sample(0), sample(1), sample(300)]))];
+        let samples = Values::Samples(vec![sample(0), sample(1), sample(300)]);
+        let raw = [(Tier::Raw, content(samples))];
         let counts: Vec<u64> =
             rollups_of(Tier::FiveMinutes, &raw).iter().map(|rollup| rollup.count).collect();
         assert_eq!(counts, [2, 1]);

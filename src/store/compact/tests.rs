@@ -5,10 +5,15 @@ mod simulation;
 use std::{fs, path::Path, time::Duration};
 
 use super::super::{
-    Change, DataKind, Options, Store, StoreError, Tier, testing, testing::Breakage,
+    Change, DataKind, Options, Store, StoreError, Tier,
+    rollup::thin,
+    testing::{self, Breakage, histograms::latencies},
 };
 use crate::{
-    model::{Accumulator, Batch, Labels, MetricKind, Sample, SeriesSample, is_stale, stale_nan},
+    model::{
+        Accumulator, Batch, HistogramSample, Labels, MetricKind, Sample, SeriesHistogram,
+        SeriesSample, is_stale, stale_nan,
+    },
     promql::{Queryable as _, RollupColumn, RollupSpan, Selected, Selection},
     time::{Clock, Timestamp},
 };
@@ -85,8 +90,11 @@ fn samples(from: Timestamp, step: Duration) -> Vec<SeriesSample> {
 }
 
 fn append(store: &Store, samples: Vec<SeriesSample>) {
-    let count = samples.len() as u64;
-    let batch = Batch { samples, metadata: Vec::new() };
+    append_batch(store, Batch { samples, ..Batch::default() });
+}
+
+fn append_batch(store: &Store, batch: Batch) {
+    let count = (batch.samples.len() + batch.histograms.len()) as u64;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let summary = runtime.block_on(store.append(batch)).unwrap();
     assert_eq!(summary.accepted, count, "{:?}", summary.rejections);
@@ -161,6 +169,44 @@ fn days_become_one_partition_and_rollups_tell_what_they_held() {
     assert_eq!(store.compact().unwrap(), 0, "there is nothing left to do");
     drop(store);
     assert_eq!(raw(&fixture.open()), before);
+}
+
+#[test]
+fn histograms_come_through_sealing_and_compaction_and_into_rollups() {
+    let fixture = Fixture::new(Options::default());
+    let store = fixture.open();
+    let all: Vec<HistogramSample> = (0..)
+        .zip(latencies(6 * 24 * 6))
+        .map(|(at, sample)| HistogramSample { timestamp: START.plus(HOUR / 6 * at), ..sample })
+        .collect();
+    for slot in all.chunks(12) {
+        fixture.clock.set(slot[slot.len() - 1].timestamp.plus(HOUR / 6));
+        let of = |sample: &HistogramSample| SeriesHistogram {
+            labels: Labels::of("m", []),
+            sample: sample.clone(),
+        };
+        append_batch(
+            &store,
+            Batch { histograms: slot.iter().map(of).collect(), ..Batch::default() },
+        );
+        store.seal().unwrap();
+    }
+    let found = |store: &Store, resolution| {
+        let found = select(store, resolution, RollupColumn::Last);
+        let [series] = &found.series[..] else { panic!("{} series", found.series.len()) };
+        assert_eq!(series.samples, []);
+        (series.histograms.clone(), found.rollups.last().map(|span| span.end))
+    };
+    assert!(found(&store, Duration::ZERO).0 == all);
+    store.compact().unwrap();
+    assert!(found(&store, Duration::ZERO).0 == all);
+    let (rolled, until) = found(&store, HOUR);
+    let until = until.unwrap();
+    let (coarse, fine) = all.split_at(all.partition_point(|sample| sample.timestamp < until));
+    assert!(coarse.len() > 600);
+    assert!(rolled == [thin(coarse, HOUR), fine.to_vec()].concat());
+    drop(store);
+    assert!(found(&fixture.open(), Duration::ZERO).0 == all);
 }
 
 #[test]

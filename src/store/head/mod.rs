@@ -7,6 +7,7 @@
 //! know the disk.
 
 mod epochs;
+mod histograms;
 mod index;
 mod refusal;
 mod series;
@@ -22,13 +23,13 @@ use parking_lot::RwLock;
 use super::erase::Doomed;
 use crate::{
     limits,
-    model::{Labels, Matcher},
+    model::{HistogramSample, Labels, Matcher},
     time::Timestamp,
 };
 
 pub(super) use epochs::{Epoch, Epochs, Hold};
 pub(super) use refusal::{Admission, Bounds, Refusal};
-pub(super) use series::{BadBlocks, Series};
+pub(super) use series::{BadBlocks, Open, Series};
 
 /// The open window.
 #[derive(Debug)]
@@ -194,15 +195,21 @@ impl Head {
     }
 
     /// Takes a series from a checkpoint.
-    pub(super) fn restore(&self, labels: &Labels, blocks: Vec<u8>) -> Result<(), BadBlocks> {
+    pub(super) fn restore(
+        &self,
+        labels: &Labels,
+        blocks: Vec<u8>,
+        histograms: Vec<HistogramSample>,
+    ) -> Result<(), BadBlocks> {
         let mut registry = self.registry.write();
-        if blocks.is_empty() || registry.find(labels).is_some() {
+        if (blocks.is_empty() && histograms.is_empty()) || registry.find(labels).is_some() {
             return Err(BadBlocks);
         }
         let series = registry.insert(labels);
         drop(registry);
         let mut open = series.lock();
         let restored = open.restore(blocks);
+        open.restore_histograms(histograms);
         self.count(open.len() as u64);
         restored
     }

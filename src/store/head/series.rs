@@ -8,10 +8,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Epoch,
+    histograms::Lane,
     refusal::{Admission, Bounds, Refusal},
 };
 use crate::{
-    model::{Labels, Sample},
+    model::{HistogramSample, Labels, Sample},
     store::{chunk::block, erase::Doomed},
     time::Timestamp,
 };
@@ -49,6 +50,8 @@ pub(in crate::store) struct Open {
     newest_in_blocks: Option<Sample>,
     /// By time. Late samples, which belong between those of the blocks, come first.
     tail: Vec<Recent>,
+    /// Native histograms; few series have any.
+    histograms: Option<Box<Lane>>,
     /// Up to which epoch the tail was looked through for what may go into blocks.
     settled: Epoch,
     /// The time of the newest sample, kept beside the lock: looking into the tail for it would cost
@@ -64,6 +67,7 @@ pub(in crate::store) struct Open {
 pub(in crate::store) struct View {
     blocks: Vec<u8>,
     tail: Vec<Sample>,
+    histograms: Vec<HistogramSample>,
 }
 
 impl Series {
@@ -74,6 +78,7 @@ impl Series {
             in_blocks: 0,
             newest_in_blocks: None,
             tail: Vec::new(),
+            histograms: None,
             settled: 0,
             newest: None,
             named_in: 0,
@@ -101,16 +106,18 @@ impl Series {
         self.lock().view(epoch, start, end)
     }
 
-    /// The newest sample that a reader of `epoch` sees.
+    /// The newest sample that a reader of `epoch` sees; none where a histogram is newer.
     pub(in crate::store) fn newest(&self, epoch: Epoch) -> Option<Sample> {
         let open = self.lock();
         let in_tail = open.tail.iter().rev().find(|recent| recent.epoch <= epoch);
         let in_tail = in_tail.map(|recent| recent.sample);
         let later = |a: Sample, b: Sample| if a.timestamp > b.timestamp { a } else { b };
-        match (in_tail, open.newest_in_blocks) {
+        let newest = match (in_tail, open.newest_in_blocks) {
             (Some(a), Some(b)) => Some(later(a, b)),
             (a, b) => a.or(b),
-        }
+        };
+        let histogram = open.histograms.as_ref().and_then(|lane| lane.newest_seen(epoch));
+        newest.filter(|newest| Some(newest.timestamp) > histogram)
     }
 }
 
@@ -132,11 +139,11 @@ impl Open {
 
     /// How many samples there are, whoever sees them.
     pub(super) fn len(&self) -> usize {
-        self.in_blocks as usize + self.tail.len()
+        self.in_blocks as usize + self.tail.len() + self.histograms.as_ref().map_or(0, |l| l.len())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.in_blocks == 0 && self.tail.is_empty()
+        self.in_blocks == 0 && self.tail.is_empty() && self.histograms.is_none()
     }
 
     /// Takes a sample in with `epoch`, if it may come in; `None` where the head does not know the
@@ -165,6 +172,9 @@ impl Open {
         match self.value_at(time) {
             Some(value) if value.to_bits() == sample.value.to_bits() => Admission::Duplicate,
             Some(_) => Admission::Refused(Refusal::Conflict(time)),
+            None if self.histogram_at(time).is_some() => {
+                Admission::Refused(Refusal::Conflict(time))
+            }
             None if time < newest.minus(bounds.window) => {
                 Admission::Refused(Refusal::Late(time, bounds.window))
             }
@@ -176,8 +186,55 @@ impl Open {
         }
     }
 
+    /// Takes a histogram in with `epoch`, as [`Open::append_live`] does a sample.
+    pub(in crate::store) fn append_histogram(
+        &mut self,
+        sample: &HistogramSample,
+        epoch: Epoch,
+        bounds: &Bounds,
+    ) -> Option<Admission> {
+        self.live.then(|| self.admit_histogram(sample, epoch, bounds))
+    }
+
+    fn admit_histogram(
+        &mut self,
+        sample: &HistogramSample,
+        epoch: Epoch,
+        bounds: &Bounds,
+    ) -> Admission {
+        let time = sample.timestamp;
+        if let Some(refusal) = bounds.refuses(time) {
+            return Admission::Refused(refusal);
+        }
+        if let Some(newest) = self.newest.filter(|newest| *newest >= time) {
+            match self.histogram_at(time) {
+                Some(known) if known == *sample => return Admission::Duplicate,
+                Some(_) => return Admission::Refused(Refusal::Conflict(time)),
+                None if self.value_at(time).is_some() => {
+                    return Admission::Refused(Refusal::Conflict(time));
+                }
+                None if time < newest.minus(bounds.window) => {
+                    return Admission::Refused(Refusal::Late(time, bounds.window));
+                }
+                None => {}
+            }
+        }
+        self.newest = self.newest.max(Some(time));
+        self.histograms.get_or_insert_default().put(sample.clone(), epoch);
+        Admission::Accepted
+    }
+
+    fn histogram_at(&self, time: Timestamp) -> Option<HistogramSample> {
+        self.histograms.as_ref()?.at(time)
+    }
+
     /// The time of the first sample that is not before `from`.
     pub(super) fn first_from(&self, from: Timestamp) -> Option<Timestamp> {
+        let in_lane = self.histograms.as_ref().and_then(|lane| lane.first_from(from));
+        self.first_value_from(from).into_iter().chain(in_lane).min()
+    }
+
+    fn first_value_from(&self, from: Timestamp) -> Option<Timestamp> {
         let mut in_tail = self.tail.iter().map(|recent| recent.sample.timestamp);
         let in_tail = in_tail.find(|time| *time >= from);
         let mut at = 0;
@@ -206,7 +263,10 @@ impl Open {
     fn look_for_newest(&mut self) {
         let in_tail = self.tail.last().map(|recent| recent.sample.timestamp);
         let in_blocks = self.newest_in_blocks.map(|sample| sample.timestamp);
-        self.newest = in_tail.max(in_blocks);
+        // A lane that is left empty is no lane.
+        self.histograms.take_if(|lane| lane.len() == 0);
+        let in_lane = self.histograms.as_ref().and_then(|lane| lane.newest());
+        self.newest = in_tail.max(in_blocks).max(in_lane);
     }
 
     fn value_at(&self, time: Timestamp) -> Option<f64> {
@@ -224,14 +284,20 @@ impl Open {
 
     /// Takes back what came with `epoch`, none of which is in blocks.
     pub(in crate::store) fn take_back(&mut self, epoch: Epoch) -> usize {
-        let before = self.tail.len();
+        let before = self.len();
         self.tail.retain(|recent| recent.epoch != epoch);
+        if let Some(lane) = &mut self.histograms {
+            lane.take_back(epoch);
+        }
         self.look_for_newest();
-        before - self.tail.len()
+        before - self.len()
     }
 
     /// Moves what every reader sees into blocks, where the tail has grown long.
     pub(in crate::store) fn settle(&mut self, seen_by_all: Epoch) {
+        if let Some(lane) = &mut self.histograms {
+            lane.settle(seen_by_all);
+        }
         // Nothing comes in that is seen already, so there is nothing to find twice.
         if self.tail.len() < TAIL || seen_by_all <= self.settled {
             return;
@@ -244,6 +310,9 @@ impl Open {
 
     /// Moves a tail that has grown long into blocks: there are no readers yet.
     pub(in crate::store) fn settle_unseen(&mut self) {
+        if let Some(lane) = &mut self.histograms {
+            lane.settle_unseen();
+        }
         if self.tail.len() >= TAIL {
             self.put_in_blocks(Epoch::MAX);
         }
@@ -315,13 +384,17 @@ impl Open {
         let inside = |sample: &Sample| sample.timestamp >= start && sample.timestamp <= end;
         let seen = self.tail.iter().filter(|recent| recent.epoch <= epoch);
         let tail = seen.map(|recent| recent.sample).filter(inside).collect();
-        View { blocks, tail }
+        let histograms = self.histograms.as_ref().map(|lane| lane.view(epoch, start, end));
+        View { blocks, tail, histograms: histograms.unwrap_or_default() }
     }
 
     /// Forgets the samples before `floor`; tells how many those were.
     pub(super) fn cut(&mut self, floor: Timestamp) -> usize {
         let before = self.len();
         self.tail.retain(|recent| recent.sample.timestamp >= floor);
+        if let Some(lane) = &mut self.histograms {
+            lane.retain(|time| time >= floor);
+        }
         let mut gone = 0;
         let mut straddling = false;
         for header in headers(&self.blocks) {
@@ -364,6 +437,11 @@ impl Open {
         let mut samples = Vec::new();
         decode_all(&self.blocks, &mut samples);
         samples.retain(&mut stays);
+        let gone = self.histograms.as_mut().map(|lane| lane.retain(|time| !doomed.holds(time)));
+        for time in gone.unwrap_or_default() {
+            all += 1;
+            unsealed += u64::from(time >= sealed);
+        }
         self.blocks = Vec::new();
         (self.last_block, self.in_blocks, self.newest_in_blocks) = (0, 0, None);
         self.append_blocks(&samples);
@@ -373,6 +451,9 @@ impl Open {
 
     /// Takes blocks of a checkpoint, which are whole and in order.
     pub(super) fn restore(&mut self, blocks: Vec<u8>) -> Result<(), BadBlocks> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
         let (mut at, mut last, mut count) = (0, 0, 0);
         let mut newest = None;
         while at < blocks.len() {
@@ -394,6 +475,14 @@ impl Open {
         self.look_for_newest();
         Ok(())
     }
+
+    /// Takes histograms of a checkpoint, which are in order.
+    pub(super) fn restore_histograms(&mut self, samples: Vec<HistogramSample>) {
+        if !samples.is_empty() {
+            self.histograms.get_or_insert_default().restore(samples);
+            self.look_for_newest();
+        }
+    }
 }
 
 /// Bytes that are no blocks of a series.
@@ -401,6 +490,11 @@ impl Open {
 pub(in crate::store) struct BadBlocks;
 
 impl View {
+    /// The histograms in the range, in order.
+    pub(in crate::store) fn take_histograms(&mut self) -> Vec<HistogramSample> {
+        std::mem::take(&mut self.histograms)
+    }
+
     /// Appends the samples in the range, in order; both ends belong to it.
     pub(in crate::store) fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
         let begin = out.len();

@@ -134,7 +134,7 @@ proptest! {
         prop_assert_eq!(seconds(&head), expected.clone());
         let restored = Head::new(10);
         let view = head.all()[0].view(ALWAYS, OPEN.floor, OPEN.latest);
-        restored.restore(&Labels::of("up", []), view.into_blocks(OPEN.floor)).unwrap();
+        restored.restore(&Labels::of("up", []), view.into_blocks(OPEN.floor), Vec::new()).unwrap();
         prop_assert_eq!(seconds(&restored), expected.clone());
         for head in [&head, &restored] {
             head.cut(Timestamp::from_secs(cut));

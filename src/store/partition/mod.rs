@@ -10,6 +10,7 @@
 //! checks it.
 
 mod bytes;
+mod content;
 mod handles;
 mod matching;
 mod read;
@@ -40,14 +41,12 @@ use super::{
     history::{Entry, Kind},
     keys,
     record::{self, BadRecord, ManifestRecord},
-    rollup::{Rollup, Tier},
+    rollup::Tier,
 };
-use crate::{
-    model::{Labels, Sample},
-    time::Timestamp,
-};
+use crate::{model::Labels, time::Timestamp};
 
 pub(super) use self::{
+    content::{Content, Points, Values},
     handles::Handles,
     read::{Asked, as_column},
     scan::Scan,
@@ -82,20 +81,11 @@ impl Drop for Partition {
     }
 }
 
-/// What a reader does with the samples of a series.
-pub(super) type TakeSamples<'a> = &'a mut dyn FnMut(&Labels, Vec<Sample>) -> Result<(), StoreError>;
+/// What a reader does with what a series has.
+pub(super) type TakeSamples<'a> = &'a mut dyn FnMut(&Labels, Points) -> Result<(), StoreError>;
 
 /// Chunks that turned out to be damaged and were left out, each told once: to be reported.
 pub(super) type Losses = Vec<StoreError>;
-
-/// What a series has in a partition, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Content {
-    /// In the raw tier.
-    Samples(Vec<Sample>),
-    /// In the others.
-    Rollups(Vec<Rollup>),
-}
 
 /// Collects the entries of one tree for a reader; `false` ends the walk, as does a damaged one.
 type Walk<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BadRecord> + 'a;

@@ -3,12 +3,12 @@
 use super::{
     super::{
         StoreError,
-        chunk::{self, rollups},
-        keys,
+        chunk::{self, histograms, rollups},
+        keys::{self, ChunkKey},
         record::{self, BadRecord},
         rollup::Tier,
     },
-    Losses, Partition, TakeSamples,
+    Losses, Partition, Points, TakeSamples,
     matching::Reader,
     writer,
 };
@@ -184,20 +184,21 @@ struct Run<'a, 'b> {
     outcome: Result<(), StoreError>,
     /// Whether a chunk of the first series in `wanted` was seen.
     seen: bool,
-    /// Its last time, where that is known.
-    last: Option<Timestamp>,
-    samples: Vec<Sample>,
+    /// The last time of its chunk before, where that is known: of samples, of histograms.
+    last: [Option<Timestamp>; 2],
+    points: Points,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
     fn new(wanted: Wanted<'a>, take: TakeSamples<'b>, losses: &'b mut Losses) -> Self {
-        let (seen, last, samples) = (false, None, Vec::new());
-        Self { wanted, take, losses, outcome: Ok(()), seen, last, samples }
+        let (seen, last, points) = (false, [None; 2], Points::default());
+        Self { wanted, take, losses, outcome: Ok(()), seen, last, points }
     }
 
     /// A chunk; tells whether to go on.
     fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<bool, BadRecord> {
-        let (rank, last) = keys::rank_of(key).ok_or(BadRecord("key"))?;
+        let key_says = ChunkKey::read(key).ok_or(BadRecord("key"))?;
+        let ChunkKey { rank, last, histograms } = key_says;
         while self.wanted.series.first().is_some_and(|(wanted, _)| *wanted < rank) {
             self.end_series()?;
         }
@@ -209,14 +210,16 @@ impl<'a, 'b> Run<'a, 'b> {
             return Ok(true);
         }
         let (start, end) = self.wanted.range;
-        let begins_after = self.last.is_some_and(|before| before >= end);
+        let before = &mut self.last[usize::from(histograms)];
+        let begins_after = before.is_some_and(|before| before >= end);
         let ends_before = last.is_some_and(|last| last < start);
-        (self.seen, self.last) = (true, last);
+        (self.seen, *before) = (true, last);
         if begins_after || ends_before {
             return Ok(true);
         }
         let partition = self.wanted.partition;
-        if self.decode(value).is_err() {
+        let decoded = if histograms { self.decode_histograms(value) } else { self.decode(value) };
+        if decoded.is_err() {
             self.losses.extend(partition.bad_chunk(key, labels));
         }
         Ok(true)
@@ -227,14 +230,20 @@ impl<'a, 'b> Run<'a, 'b> {
         let (bytes, column) = (record::unseal(value)?, self.wanted.column);
         let bad = |_| BadRecord("chunk");
         if self.wanted.partition.tier != Tier::Raw {
-            return rollups::decode_column(bytes, column, &mut self.samples).map_err(bad);
+            return rollups::decode_column(bytes, column, &mut self.points.samples).map_err(bad);
         }
         if column == RollupColumn::Last {
-            return chunk::decode_into(bytes, &mut self.samples).map_err(bad);
+            return chunk::decode_into(bytes, &mut self.points.samples).map_err(bad);
         }
         let mut samples = chunk::decode(bytes).map_err(bad)?;
         as_column(&mut samples, column);
-        self.samples.append(&mut samples);
+        self.points.samples.append(&mut samples);
+        Ok(())
+    }
+
+    fn decode_histograms(&mut self, value: &[u8]) -> Result<(), BadRecord> {
+        let found = histograms::decode(record::unseal(value)?);
+        self.points.histograms.append(&mut found.map_err(|_| BadRecord("chunk"))?);
         Ok(())
     }
 
@@ -244,14 +253,12 @@ impl<'a, 'b> Run<'a, 'b> {
         if !self.seen && self.outcome.is_ok() {
             return Err(BadRecord("list of chunks"));
         }
-        let (start, end) = self.wanted.range;
-        let mut samples = std::mem::take(&mut self.samples);
-        samples.truncate(samples.partition_point(|sample| sample.timestamp <= end));
-        samples.drain(..samples.partition_point(|sample| sample.timestamp < start));
-        if !samples.is_empty() && self.outcome.is_ok() {
-            self.outcome = (self.take)(labels, samples);
+        let mut points = std::mem::take(&mut self.points);
+        points.clip(self.wanted.range);
+        if !points.is_empty() && self.outcome.is_ok() {
+            self.outcome = (self.take)(labels, points);
         }
-        (self.wanted.series, self.seen, self.last) = (rest, false, None);
+        (self.wanted.series, self.seen, self.last) = (rest, false, [None; 2]);
         Ok(())
     }
 

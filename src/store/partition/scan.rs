@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use super::{
     super::{
         StoreError,
-        chunk::{self, rollups},
-        keys,
+        chunk::{self, histograms, rollups},
+        keys::{self, ChunkKey},
         record::{self, BadRecord},
-        rollup::{Rollup, Tier},
+        rollup::Tier,
     },
-    Content, Partition,
+    Content, Partition, Values,
     matching::Reader,
     writer,
 };
-use crate::model::{Labels, Sample};
+use crate::model::Labels;
 
 /// Bytes of chunks that are read at once.
 const BYTES_AT_ONCE: usize = 512 << 10;
@@ -101,7 +101,7 @@ impl Scan<'_> {
                 return Ok(false);
             }
             bytes += value.len();
-            let (rank, _) = keys::rank_of(key).ok_or(BadRecord("key"))?;
+            let rank = keys::ChunkKey::read(key).ok_or(BadRecord("key"))?.rank;
             chunks.push_back((rank, key.to_vec(), value.to_vec()));
             Ok(true)
         })
@@ -110,14 +110,22 @@ impl Scan<'_> {
 
 /// The content of chunks; fails with the key of one that is damaged.
 fn decode(tier: Tier, chunks: &[(Vec<u8>, Vec<u8>)]) -> Result<Content, Vec<u8>> {
-    let (mut samples, mut rolled): (Vec<Sample>, Vec<Rollup>) = (Vec::new(), Vec::new());
+    let mut values =
+        if tier == Tier::Raw { Values::Samples(Vec::new()) } else { Values::Rollups(Vec::new()) };
+    let mut found = Vec::new();
     for (key, value) in chunks {
-        let bytes = record::unseal(value).map_err(|_| key.clone())?;
-        if tier == Tier::Raw {
-            samples.append(&mut chunk::decode(bytes).map_err(|_| key.clone())?);
-        } else {
-            rolled.append(&mut rollups::decode(bytes).map_err(|_| key.clone())?);
+        let bad = || key.clone();
+        let bytes = record::unseal(value).map_err(|_| bad())?;
+        if ChunkKey::read(key).is_some_and(|key| key.histograms) {
+            found.append(&mut histograms::decode(bytes).map_err(|_| bad())?);
+            continue;
+        }
+        match &mut values {
+            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(|_| bad())?,
+            Values::Rollups(all) => {
+                all.append(&mut rollups::decode(bytes).map_err(|_| bad())?);
+            }
         }
     }
-    Ok(if tier == Tier::Raw { Content::Samples(samples) } else { Content::Rollups(rolled) })
+    Ok(Content { values, histograms: found })
 }

@@ -9,12 +9,17 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    super::engine::{Engine, Fanout, memory::MemoryEngine, sled::SledEngine},
+    super::{
+        engine::{Engine, Fanout, memory::MemoryEngine, sled::SledEngine},
+        rollup::Rollup,
+    },
     *,
 };
 use crate::{
-    model::{MatchOp, Matcher, matches_all, stale_nan},
+    model::{MatchOp, Matcher, Sample, matches_all, stale_nan},
     promql::RollupColumn,
+    store::testing::histograms::latencies,
+    time::Timestamp,
 };
 
 const START: i64 = 1_700_006_400_000;
@@ -55,7 +60,9 @@ impl Fixture {
         let plan = self.plan(Tier::Raw, length);
         let all = model.iter();
         write(&plan, &self.handles, |writer| {
-            all.clone().try_for_each(|(labels, samples)| writer.put_samples(&labels.1, samples))
+            all.clone().try_for_each(|(labels, samples)| {
+                writer.put_series(&labels.1, &Content::of_samples(samples))
+            })
         })
         .unwrap()
     }
@@ -93,8 +100,8 @@ fn selected(
     range: (Timestamp, Timestamp),
 ) -> Vec<(Labels, Vec<Sample>)> {
     let mut found = Vec::new();
-    let losses = partition.select(matchers, range, RollupColumn::Last, &mut |labels, samples| {
-        found.push((labels.clone(), samples));
+    let losses = partition.select(matchers, range, RollupColumn::Last, &mut |labels, points| {
+        found.push((labels.clone(), points.samples));
         Ok(())
     });
     assert_eq!(losses.unwrap().len(), 0);
@@ -193,8 +200,8 @@ fn raw_samples_stand_under_each_column() {
     let partition = fixture.write(&model, DAY);
     let read = |column| {
         let mut found = Vec::new();
-        let take = &mut |_: &Labels, samples: Vec<Sample>| {
-            found = samples.iter().map(|s| s.value).collect();
+        let take = &mut |_: &Labels, points: Points| {
+            found = points.samples.iter().map(|s| s.value).collect();
             Ok(())
         };
         partition.select(&[], ALL, column, take).unwrap();
@@ -219,19 +226,57 @@ fn rollups_are_read_by_column() {
     let all: Vec<Rollup> = (0..2000).map(rollup).collect();
     let plan = fixture.plan(Tier::FiveMinutes, 14 * DAY);
     let labels = Labels::of("a", []);
-    let partition = write(&plan, &fixture.handles, |writer| writer.put_rollups(&labels, &all));
+    let content = Content { values: Values::Rollups(all.clone()), histograms: Vec::new() };
+    let partition = write(&plan, &fixture.handles, |writer| writer.put_series(&labels, &content));
     let partition = partition.unwrap();
     assert_eq!(partition.tier, Tier::FiveMinutes);
     let range = (all[700].time, all[1300].time);
     let mut found = Vec::new();
-    let take = &mut |_: &Labels, samples| {
-        found = samples;
+    let take = &mut |_: &Labels, points: Points| {
+        found = points.samples;
         Ok(())
     };
     partition.select(&[], range, RollupColumn::Min, take).unwrap();
     assert!(found.iter().map(|s| s.value).eq(all[700..=1300].iter().map(|r| r.min)));
     let next = partition.scan().unwrap().next().unwrap().unwrap();
-    assert_eq!(next, (labels, Content::Rollups(all)));
+    assert_eq!(next, (labels, content));
+    assert_eq!(verify_partition(partition.dir(), &fixture.handles).problems, [""; 0]);
+}
+
+#[test]
+fn histograms_are_read_beside_samples() {
+    let fixture = Fixture::on_sled();
+    let histograms = latencies(2500);
+    let samples: Vec<Sample> =
+        (0..2500).map(|n| Sample { timestamp: histograms[n].timestamp, value: 1.5 }).collect();
+    let values = Values::Samples(samples.clone());
+    let both = Content { values, histograms: histograms.clone() };
+    let alone = Content { values: Values::Samples(Vec::new()), histograms: histograms.clone() };
+    let (first, second) = (Labels::of("both", []), Labels::of("histograms", []));
+    let partition = write(&fixture.plan(Tier::Raw, DAY), &fixture.handles, |writer| {
+        writer.put_series(&first, &both)?;
+        writer.put_series(&second, &alone)
+    });
+    let partition = partition.unwrap();
+    let range = (histograms[1100].timestamp, histograms[1400].timestamp);
+    let mut found = Vec::new();
+    let take = &mut |labels: &Labels, points: Points| {
+        found.push((labels.clone(), points));
+        Ok(())
+    };
+    assert!(partition.select(&[], range, RollupColumn::Last, take).unwrap().is_empty());
+    let inside = |sample: &&Sample| (range.0..=range.1).contains(&sample.timestamp);
+    let expected = [
+        (first.clone(), samples.iter().filter(inside).copied().collect()),
+        (second.clone(), Vec::new()),
+    ];
+    let expected = expected.map(|(labels, samples)| {
+        (labels, Points { samples, histograms: histograms[1100..=1400].to_vec() })
+    });
+    assert!(found == expected);
+    let mut scan = partition.scan().unwrap();
+    assert!(scan.next().unwrap().unwrap() == (first, both));
+    assert!(scan.next().unwrap().unwrap() == (second, alone));
     assert_eq!(verify_partition(partition.dir(), &fixture.handles).problems, [""; 0]);
 }
 
@@ -244,7 +289,9 @@ fn a_scan_passes_by_everything_in_order() {
     let mut found = Vec::new();
     while let Some(next) = scan.next() {
         match next.unwrap() {
-            (labels, Content::Samples(samples)) => found.push((labels, samples)),
+            (labels, Content { values: Values::Samples(samples), .. }) => {
+                found.push((labels, samples))
+            }
             (labels, other) => panic!("{labels} has {other:?}"),
         }
     }
@@ -255,11 +302,11 @@ fn a_scan_passes_by_everything_in_order() {
 fn series_out_of_order_are_refused_and_nothing_is_left_behind() {
     let fixture = Fixture::on(Box::new(MemoryEngine));
     let plan = fixture.plan(Tier::Raw, DAY);
-    let one = samples(1, f64::from);
+    let one = Content::of_samples(&samples(1, f64::from));
     for second in ["a", "b"] {
         let outcome = write(&plan, &fixture.handles, |writer| {
-            writer.put_samples(&Labels::of("b", []), &one)?;
-            writer.put_samples(&Labels::of(second, []), &one)
+            writer.put_series(&Labels::of("b", []), &one)?;
+            writer.put_series(&Labels::of(second, []), &one)
         });
         assert!(matches!(outcome, Err(StoreError::Damaged { .. })), "{outcome:?}");
     }
@@ -305,8 +352,8 @@ fn a_damaged_chunk_costs_its_series_alone_and_is_told_once() {
     let mut found = Vec::new();
     let mut select = || {
         found.clear();
-        let take = &mut |labels: &Labels, samples| {
-            found.push((labels.clone(), samples));
+        let take = &mut |labels: &Labels, points: Points| {
+            found.push((labels.clone(), points.samples));
             Ok(())
         };
         partition.select(&[], ALL, RollupColumn::Last, take).unwrap().len()

@@ -9,7 +9,7 @@ use super::{
     matching::Reader,
     size_of, terms, writer,
 };
-use crate::{model::Labels, time::Timestamp};
+use crate::model::Labels;
 
 /// Problems of one partition that are told in words.
 const PROBLEMS_MAX: usize = 20;
@@ -146,17 +146,15 @@ impl Check {
     }
 
     fn content(&mut self, partition: &Partition, content: &Content) {
-        let times: Vec<Timestamp> = match content {
-            Content::Samples(samples) => samples.iter().map(|s| s.timestamp).collect(),
-            Content::Rollups(rollups) => rollups.iter().map(|r| r.time).collect(),
-        };
-        self.report.samples += times.len() as u64;
         let manifest = &partition.manifest;
-        let (oldest, newest) = (times.first(), times.last());
-        let inside = oldest.is_some_and(|time| time.as_millis() >= manifest.oldest)
-            && newest.is_some_and(|time| time.as_millis() <= manifest.newest);
-        if !times.is_sorted_by(|a, b| a < b) || !inside {
-            self.wrong(partition, "samples are not in order, or lie outside of the range");
+        for times in content.times() {
+            self.report.samples += times.len() as u64;
+            let (oldest, newest) = (times.first(), times.last());
+            let inside = oldest.is_none_or(|time| time.as_millis() >= manifest.oldest)
+                && newest.is_none_or(|time| time.as_millis() <= manifest.newest);
+            if !times.is_sorted_by(|a, b| a < b) || !inside {
+                self.wrong(partition, "samples are not in order, or lie outside of the range");
+            }
         }
     }
 

@@ -16,19 +16,20 @@ use prost::Message as _;
 use super::{
     super::{
         StoreError,
-        chunk::{self, rollups},
+        chunk::{
+            self,
+            histograms::{self, Effort},
+            rollups,
+        },
         engine::{Database, Engine, Entries, Fanout},
         history::{Entry, Kind},
         keys,
         record::{self, ManifestRecord, SpanRecord},
-        rollup::{Rollup, Tier},
+        rollup::Tier,
     },
-    Handles, Partition, series, terms,
+    Content, Handles, Partition, Values, series, terms,
 };
-use crate::{
-    model::{Labels, Sample},
-    time::Timestamp,
-};
+use crate::{model::Labels, time::Timestamp};
 
 /// Bytes that are handed to the engine at once.
 const BATCH_BYTES: usize = 256 << 10;
@@ -119,46 +120,32 @@ pub(in crate::store) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Stores a series with its samples, which are in order. Series come in the order of (metric name,
-    /// labels); one without samples is left out.
-    pub(in crate::store) fn put_samples(
+    /// Stores a series with what it has, which is in order. Series come in the order of (metric name,
+    /// labels); one that has nothing is left out.
+    pub(in crate::store) fn put_series(
         &mut self,
         labels: &Labels,
-        samples: &[Sample],
+        content: &Content,
     ) -> Result<(), StoreError> {
-        self.put_chunks(keys::TREE_SAMPLES, labels, &Run(samples, |s| s.timestamp, chunk::encode))
-    }
-
-    /// Stores a series with its rollups, in the same way.
-    pub(in crate::store) fn put_rollups(
-        &mut self,
-        labels: &Labels,
-        rollups: &[Rollup],
-    ) -> Result<(), StoreError> {
-        self.put_chunks(keys::TREE_ROLLUPS, labels, &Run(rollups, |r| r.time, rollups::encode))
-    }
-
-    fn put_chunks<T>(
-        &mut self,
-        tree: &'static str,
-        labels: &Labels,
-        run: &Run<'_, T>,
-    ) -> Result<(), StoreError> {
-        let (Some(first), Some(last)) = (run.0.first(), run.0.last()) else { return Ok(()) };
+        let times = content.times().concat();
+        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
+            return Ok(());
+        };
         let rank = self.next_rank(labels)?;
-        for (last, bytes) in run.chunks(self.fanout.entry_bytes()) {
-            match last {
-                None => self.put(tree, &keys::rank(rank), &bytes)?,
-                Some(last) => self.put(tree, &keys::chunk(rank, last), &bytes)?,
-            }
+        let tree = match &content.values {
+            Values::Samples(_) => keys::TREE_SAMPLES,
+            Values::Rollups(_) => keys::TREE_ROLLUPS,
+        };
+        for (key, bytes) in chunks_of(content, rank, self.fanout.entry_bytes()) {
+            self.put(tree, &key, &bytes)?;
         }
-        let (first, last) = ((run.1)(first).as_millis(), (run.1)(last).as_millis());
         let manifest = &mut self.manifest;
         let is_first = manifest.series == 0;
+        let (first, last) = (first.as_millis(), last.as_millis());
         manifest.oldest = if is_first { first } else { manifest.oldest.min(first) };
         manifest.newest = if is_first { last } else { manifest.newest.max(last) };
         manifest.series += 1;
-        manifest.samples += run.0.len() as u64;
+        manifest.samples += times.len() as u64;
         self.series.push(labels.clone());
         Ok(())
     }
@@ -313,16 +300,57 @@ impl Writer<'_> {
     }
 }
 
-/// Samples or rollups in order, the time of one, and how they become a chunk.
-struct Run<'a, T>(&'a [T], fn(&T) -> Timestamp, fn(&[T]) -> Vec<u8>);
+/// The chunks of a series by their keys, in the order of these.
+fn chunks_of(content: &Content, rank: u32, bytes_max: usize) -> Entries {
+    let mut values = match &content.values {
+        Values::Samples(all) => {
+            Run { all, time: |s| s.timestamp, encode: chunk::encode, max: CHUNK_MAX }
+                .chunks(bytes_max)
+        }
+        Values::Rollups(all) => {
+            Run { all, time: |r| r.time, encode: rollups::encode, max: CHUNK_MAX }.chunks(bytes_max)
+        }
+    };
+    if let [(_, only)] = &mut values[..] {
+        let only = std::mem::take(only);
+        values.clear();
+        values.push((None, only));
+    }
+    let key = |last: Option<Timestamp>| {
+        last.map_or_else(|| keys::rank(rank).to_vec(), |last| keys::chunk(rank, last))
+    };
+    let values = values.into_iter().map(|(last, bytes)| (key(last), bytes));
+    if content.histograms.is_empty() {
+        return values.collect();
+    }
+    let run = Run {
+        all: &content.histograms,
+        time: |sample| sample.timestamp,
+        encode: |all| histograms::encode(all, Effort::Thorough),
+        max: histograms::HISTOGRAMS_MAX,
+    };
+    let more = run.chunks(bytes_max).into_iter();
+    let more = more.filter_map(|(last, bytes)| Some((keys::histograms(rank, last?), bytes)));
+    let mut all: Entries = values.chain(more).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// Samples, rollups or histograms in order, the time of one, and how as many as `max` become a chunk.
+struct Run<'a, T> {
+    all: &'a [T],
+    time: fn(&T) -> Timestamp,
+    encode: fn(&[T]) -> Vec<u8>,
+    max: usize,
+}
 
 impl<T> Run<'_, T> {
-    /// As chunks of about `bytes_max` at most: one where that is enough, for long chunks are short in
-    /// bytes; else several, each with its last time.
+    /// As chunks of about `bytes_max` at most, each with its last time: one where that is enough, for
+    /// long chunks are short in bytes.
     fn chunks(&self, bytes_max: usize) -> Vec<(Option<Timestamp>, Vec<u8>)> {
-        let Self(all, time, encode) = self;
+        let Self { all, time, encode, max } = self;
         let mut found = Vec::new();
-        for run in all.chunks(CHUNK_MAX) {
+        for run in all.chunks(*max) {
             let whole = encode(run);
             let parts = whole.len().div_ceil(bytes_max).clamp(1, run.len());
             if parts == 1 {
@@ -331,9 +359,6 @@ impl<T> Run<'_, T> {
             }
             let parts = run.chunks(run.len().div_ceil(parts));
             found.extend(parts.map(|part| (part.last().map(time), encode(part))));
-        }
-        if let [(time, _)] = &mut found[..] {
-            *time = None;
         }
         found
     }

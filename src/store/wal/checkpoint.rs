@@ -9,13 +9,15 @@ use std::{fs, io, path::Path};
 
 use super::{
     LogFile, VERSION, WalOptions, create, frame,
-    group::{get_bytes, get_labels, get_message, put_labels, put_message, varint},
+    group::{get_bytes, get_histograms, get_labels, get_message, put_labels, put_message, varint},
     publish,
 };
 use crate::{
-    model::Labels,
+    model::{HistogramSample, Labels},
     store::{
-        StoreError, keys,
+        StoreError,
+        chunk::histograms::{self, Effort},
+        keys,
         record::{BadRecord, ChangeRecord, CheckpointRecord},
     },
 };
@@ -74,12 +76,15 @@ impl<'a> Writer<'a> {
         &mut self,
         labels: &Labels,
         blocks: &[u8],
+        histograms: &[HistogramSample],
     ) -> Result<(), StoreError> {
         self.series += 1;
         self.put(SERIES, |out| {
             put_labels(labels, out);
-            encode_varint(blocks.len() as u64, out);
-            out.extend(blocks);
+            put_bytes(blocks, out);
+            let chunks = histograms.chunks(histograms::HISTOGRAMS_MAX);
+            encode_varint(chunks.len() as u64, out);
+            chunks.for_each(|chunk| put_bytes(&histograms::encode(chunk, Effort::Quick), out));
         })
     }
 
@@ -136,11 +141,21 @@ impl<'a> Writer<'a> {
     }
 }
 
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    encode_varint(bytes.len() as u64, out);
+    out.extend(bytes);
+}
+
 /// What becomes of a checkpoint that is read.
 pub(in crate::store) trait Restore {
     fn about(&mut self, about: &CheckpointRecord) -> Result<(), BadRecord>;
     fn change(&mut self, change: &ChangeRecord) -> Result<(), BadRecord>;
-    fn series(&mut self, labels: Labels, blocks: Vec<u8>) -> Result<(), BadRecord>;
+    fn series(
+        &mut self,
+        labels: Labels,
+        blocks: Vec<u8>,
+        histograms: Vec<HistogramSample>,
+    ) -> Result<(), BadRecord>;
 }
 
 /// What was found in a checkpoint.
@@ -225,7 +240,12 @@ impl Counts {
     ) -> Result<(), BadRecord> {
         while !bytes.is_empty() {
             let labels = get_labels(bytes)?;
-            restore.series(labels, get_bytes(bytes)?.to_vec())?;
+            let blocks = get_bytes(bytes)?.to_vec();
+            let mut histograms = Vec::new();
+            for _ in 0..varint(bytes)? {
+                histograms.extend(get_histograms(bytes)?);
+            }
+            restore.series(labels, blocks, histograms)?;
             self.series += 1;
         }
         Ok(())

@@ -9,8 +9,11 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use crate::{
     limits,
-    model::{Labels, Sample},
-    store::record::{BadRecord, ChangeRecord},
+    model::{HistogramSample, Labels, Sample},
+    store::{
+        chunk::histograms::{self, Effort},
+        record::{BadRecord, ChangeRecord},
+    },
     time::Timestamp,
 };
 
@@ -18,6 +21,7 @@ use crate::{
 const WHOLE: u64 = 0;
 const HUNDREDTHS: u64 = 1;
 const BITS: u64 = 2;
+const HISTOGRAM: u64 = 3;
 /// Whole numbers up to here are exact.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -57,16 +61,30 @@ impl Group {
     }
 
     pub(in crate::store) fn sample(&mut self, id: u32, sample: Sample) {
+        self.place(id, sample.timestamp);
+        put_value(sample.value, &mut self.samples.bytes);
+    }
+
+    pub(in crate::store) fn histogram(&mut self, id: u32, sample: &HistogramSample) {
+        self.place(id, sample.timestamp);
+        let out = &mut self.samples.bytes;
+        encode_varint(HISTOGRAM, out);
+        let chunk = histograms::encode(std::slice::from_ref(sample), Effort::Quick);
+        encode_varint(chunk.len() as u64, out);
+        out.extend(chunk);
+    }
+
+    /// Says of which series a sample is, and when.
+    fn place(&mut self, id: u32, time: Timestamp) {
         let out = &mut self.samples.bytes;
         self.samples.count += 1;
-        let time = sample.timestamp.as_millis();
+        let time = time.as_millis();
         let step = zigzag(i64::from(id) - i64::from(self.last_id));
         let same_time = time == self.last_time;
         encode_varint(step << 1 | u64::from(!same_time), out);
         if !same_time {
             encode_varint(zigzag(time.wrapping_sub(self.last_time)), out);
         }
-        put_value(sample.value, out);
         (self.last_id, self.last_time) = (id, time);
     }
 
@@ -87,6 +105,7 @@ impl Group {
 pub(in crate::store) trait Replay {
     fn series(&mut self, id: u32, labels: Labels) -> Result<(), BadRecord>;
     fn sample(&mut self, id: u32, sample: Sample);
+    fn histogram(&mut self, id: u32, sample: HistogramSample);
     fn change(&mut self, change: &ChangeRecord) -> Result<(), BadRecord>;
 }
 
@@ -112,8 +131,15 @@ fn read_samples<R: Replay>(bytes: &mut &[u8], replay: &mut R) -> Result<(), BadR
         if head & 1 == 1 {
             time = time.wrapping_add(unzigzag(varint(bytes)?));
         }
-        let sample = Sample { timestamp: Timestamp::from_millis(time), value: get_value(bytes)? };
-        replay.sample(u32::try_from(id).map_err(|_| BadRecord("number of a series"))?, sample);
+        let id = u32::try_from(id).map_err(|_| BadRecord("number of a series"))?;
+        let timestamp = Timestamp::from_millis(time);
+        match get_value(bytes)? {
+            Value::Float(value) => replay.sample(id, Sample { timestamp, value }),
+            Value::Histogram(sample) if sample.timestamp == timestamp => {
+                replay.histogram(id, sample);
+            }
+            Value::Histogram(_) => return Err(BadRecord("time of a histogram")),
+        }
     }
     Ok(())
 }
@@ -138,18 +164,36 @@ fn put_value(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-fn get_value(bytes: &mut &[u8]) -> Result<f64, BadRecord> {
+/// A value that is read again.
+enum Value {
+    Float(f64),
+    Histogram(HistogramSample),
+}
+
+#[inline]
+fn get_value(bytes: &mut &[u8]) -> Result<Value, BadRecord> {
     let head = varint(bytes)?;
     match head & 3 {
-        WHOLE => Ok(unzigzag(head >> 2) as f64),
-        HUNDREDTHS => Ok(unzigzag(head >> 2) as f64 / 100.0),
+        WHOLE => Ok(Value::Float(unzigzag(head >> 2) as f64)),
+        HUNDREDTHS => Ok(Value::Float(unzigzag(head >> 2) as f64 / 100.0)),
         BITS => {
             let (bits, rest) = bytes.split_first_chunk().ok_or(BadRecord("value"))?;
             *bytes = rest;
-            Ok(f64::from_bits(u64::from_le_bytes(*bits)))
+            Ok(Value::Float(f64::from_bits(u64::from_le_bytes(*bits))))
         }
-        _ => Err(BadRecord("form of a value")),
+        _ => get_histogram(bytes).map(Value::Histogram),
     }
+}
+
+fn get_histogram(bytes: &mut &[u8]) -> Result<HistogramSample, BadRecord> {
+    let mut samples = get_histograms(bytes)?.into_iter();
+    let one = samples.next().filter(|_| samples.next().is_none());
+    one.ok_or(BadRecord("histogram"))
+}
+
+/// How many bytes, then a chunk of histograms.
+pub(super) fn get_histograms(bytes: &mut &[u8]) -> Result<Vec<HistogramSample>, BadRecord> {
+    histograms::decode(get_bytes(bytes)?).map_err(|_| BadRecord("histogram"))
 }
 
 /// How many labels, then their names and values.
@@ -212,11 +256,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::testing::histograms::of_all_sorts;
 
     #[derive(Debug, Default, PartialEq)]
     struct Seen {
         series: Vec<(u32, Labels)>,
         samples: Vec<(u32, i64, u64)>,
+        histograms: Vec<(u32, HistogramSample)>,
         changes: Vec<ChangeRecord>,
     }
 
@@ -228,6 +274,10 @@ mod tests {
 
         fn sample(&mut self, id: u32, sample: Sample) {
             self.samples.push((id, sample.timestamp.as_millis(), sample.value.to_bits()));
+        }
+
+        fn histogram(&mut self, id: u32, sample: HistogramSample) {
+            self.histograms.push((id, sample));
         }
 
         fn change(&mut self, change: &ChangeRecord) -> Result<(), BadRecord> {
@@ -257,10 +307,10 @@ mod tests {
         let samples = prop::collection::vec((any::<u32>(), any::<i64>(), bits()), 0..50);
         let change = |sequence| ChangeRecord { sequence, kind: None };
         let changes = prop::collection::vec(any::<u64>().prop_map(change), 0..5);
-        (series, samples, changes).prop_map(|(series, samples, changes)| Seen {
-            series,
-            samples,
-            changes,
+        let histograms = any::<u64>()
+            .prop_map(|seed| of_all_sorts(seed, 5).into_iter().map(|sample| (3, sample)).collect());
+        (series, samples, histograms, changes).prop_map(|(series, samples, histograms, changes)| {
+            Seen { series, samples, histograms, changes }
         })
     }
 
@@ -271,6 +321,7 @@ mod tests {
             let timestamp = Timestamp::from_millis(*time);
             group.sample(*id, Sample { timestamp, value: f64::from_bits(*bits) });
         }
+        seen.histograms.iter().for_each(|(id, sample)| group.histogram(*id, sample));
         seen.changes.iter().for_each(|change| group.change(change));
         let mut out = Vec::new();
         group.write(&mut out);

@@ -33,6 +33,10 @@ impl group::Replay for Number {
         self.0 = id;
     }
 
+    fn histogram(&mut self, id: u32, _: crate::model::HistogramSample) {
+        self.0 = id;
+    }
+
     fn change(&mut self, _: &ChangeRecord) -> Result<(), BadRecord> {
         Ok(())
     }
