@@ -218,6 +218,7 @@ fn replay(
         found.recovery.quarantined.push(format!("segment {from} of the log is missing"));
     }
     let mut expected = from;
+    let mut before: Option<(PathBuf, End)> = None;
     for number in segments.iter().copied().filter(|number| *number >= from) {
         let path = keys::segment(&options.dir, number);
         if number != expected {
@@ -225,12 +226,17 @@ fn replay(
                 .recovery
                 .quarantined
                 .push(format!("segments {expected} to {number} of the log are missing"));
+            before = None;
         }
         expected = number + 1;
         let end = replay_segment(&path, found)?;
+        if let Some((path, cut)) = before.take() {
+            judge_length(&path, &cut, end.before, found);
+        }
         judge(&path, &end, Some(number) == newest, found);
         found.log_bytes += end.good;
         found.last = Some((number, end.good));
+        before = Some((path, end));
     }
     Ok(())
 }
@@ -372,6 +378,24 @@ fn judge(path: &Path, end: &End, is_last: bool, found: &mut Found) {
     } else if end.torn > 0 {
         damage.push(format!("{shown}: the last {} bytes are damaged, segments follow", end.torn));
     }
+    // It was durable before the segment had its name: no crash leaves it so.
+    if end.before.is_none() && end.gaps.is_empty() {
+        damage.push(format!("{shown}: its beginning is damaged"));
+    }
+    report(path, damage, found);
+}
+
+/// A segment that is shorter than the next one remembers it has lost its end, if at the end of a frame.
+fn judge_length(path: &Path, end: &End, left: Option<u64>, found: &mut Found) {
+    let missing = end.missing(left.unwrap_or_default());
+    if missing > 0 {
+        let shown = path.display();
+        let told = format!("{shown}: its last {missing} bytes are missing, segments follow");
+        report(path, vec![told], found);
+    }
+}
+
+fn report(path: &Path, damage: Vec<String>, found: &mut Found) {
     if !damage.is_empty() && !found.damaged.iter().any(|known| known == path) {
         found.damaged.push(path.to_owned());
     }
@@ -444,7 +468,9 @@ pub(super) fn open_log(
                 _ => Ok(wal),
             }
         }
-        None if found.recovery.quarantined.is_empty() => Wal::begin(options.clone(), FIRST_SEGMENT),
+        None if found.recovery.quarantined.is_empty() => {
+            Wal::begin(options.clone(), FIRST_SEGMENT, 0)
+        }
         _ => replace_log(dir, options, found, events),
     }
 }
@@ -456,7 +482,7 @@ fn replace_log(
     found: &Found,
     events: &StoreEvents,
 ) -> Result<Wal, StoreError> {
-    let wal = Wal::begin(options.clone(), found.next_segment)?;
+    let wal = Wal::begin(options.clone(), found.next_segment, 0)?;
     write_checkpoint(options, found.next_segment, &found.head, &found.state)?;
     for path in &found.damaged {
         put_aside(dir, path)?;
