@@ -63,7 +63,7 @@ fn has_damage(job: &Job<Arc<Partition>>) -> bool {
 
 fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
     need_room(&store.dir, job.bytes())?;
-    let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range);
+    let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range).anew()?;
     let mut lost: Vec<StoreError> = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
         let mut merge = merge::Merge::of(job.tier, &job.inputs, &mut lost)?;
@@ -91,7 +91,7 @@ fn publish(
     job: &Job<Arc<Partition>>,
     new: Arc<Partition>,
 ) -> Result<(), StoreError> {
-    let (tier, range, place) = (job.tier, job.range, new.dir().to_owned());
+    let (tier, range) = (job.tier, job.range);
     let is_replaced = |p: &&Arc<Partition>| p.lies_in(range) || (p.is_damaged() && p.meets(range));
     let replaced: Vec<Arc<Partition>> =
         store.state().tiers.of(tier).iter().filter(is_replaced).cloned().collect();
@@ -101,8 +101,7 @@ fn publish(
         tiers.remove(tier, |known| dirs.contains(known.dir()));
         tiers.add(tier, new);
     })?;
-    // One of the same name has lost its place on disk already.
-    for old in replaced.iter().filter(|old| old.dir() != place) {
+    for old in &replaced {
         if old.is_damaged() {
             recovery::put_aside(&store.dir, old.dir())?;
         } else {

@@ -52,7 +52,7 @@ pub(super) use self::{
     read::{Asked, as_column},
     scan::Scan,
     verify::{PartitionReport, verify_partition},
-    writer::{Plan, Writer, remove, size_of, write},
+    writer::{Plan, Writer, is_gone, remove, size_of, write},
 };
 
 /// Damaged chunks that are remembered: a partition with more counts as damaged as a whole.

@@ -325,6 +325,9 @@ pub(super) struct ManifestRecord {
     /// `samples` counts rollups then, `oldest` and `newest` are times of theirs.
     #[prost(uint32, tag = "12")]
     pub tier: u32,
+    /// How often its range was written anew: the highest number counts.
+    #[prost(uint64, tag = "13")]
+    pub generation: u64,
 }
 
 /// Entries of one kind of history: how many, from which number to which, from when to when.
