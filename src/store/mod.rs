@@ -176,6 +176,7 @@ impl Store {
             maintenance: Mutex::default(),
             backing_up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            failing: Mutex::default(),
             restart: watch::Sender::new(None),
             lock: Mutex::new(Some(lock)),
         }));
@@ -402,13 +403,13 @@ impl Store {
     ///
     /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        seal::seal(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("seal", seal::seal(&self.0))
     }
 
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
     /// there was one; then there may be another. Blocking, for a minute where series are many.
     pub fn compact_next(&self) -> Result<bool, StoreError> {
-        compact::compact_next(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("compact", compact::compact_next(&self.0))
     }
 
     /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
@@ -428,7 +429,7 @@ impl Store {
 
     /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
-        retention::clean_up(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("clean up", retention::clean_up(&self.0))
     }
 
     /// Ends when only a restart helps, and says why: the engine met a full disk, say, and holds on to

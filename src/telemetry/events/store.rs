@@ -15,6 +15,7 @@ pub struct StoreEvents {
     samples: IntCounterVec,
     commits: Histogram,
     commit_failures: IntCounter,
+    upkeep_failures: IntCounterVec,
     quarantined: IntCounter,
     torn_bytes: IntCounter,
     sealed: IntCounter,
@@ -45,6 +46,11 @@ impl StoreEvents {
             commit_failures: counter(
                 "balefire_store_commit_failures_total",
                 "Groups of commits that could not be made durable.",
+            ),
+            upkeep_failures: telemetry.counter_vec(
+                "balefire_store_upkeep_failures_total",
+                "Failed attempts to seal, to compact or to clean up.",
+                &["work"],
             ),
             quarantined: counter(
                 "balefire_store_quarantined_total",
@@ -119,6 +125,19 @@ impl StoreEvents {
     pub fn commit_failed(&self, error: &dyn std::error::Error) {
         self.commit_failures.inc();
         tracing::error!(%error, "a commit could not be made durable");
+    }
+
+    /// An attempt to seal, to compact or to clean up failed; `news` is why, where that was not told yet.
+    pub fn upkeep_failed(&self, work: &str, news: Option<&dyn std::error::Error>) {
+        self.upkeep_failures.with_label_values(&[work]).inc();
+        if let Some(error) = news {
+            tracing::error!(work, %error, "upkeep of the store failed; it is tried again");
+        }
+    }
+
+    /// … and went well again.
+    pub fn upkeep_resumed(&self, work: &str) {
+        tracing::info!(work, "upkeep of the store goes well again");
     }
 
     /// The log was replayed.
