@@ -75,3 +75,27 @@ fn an_engine_that_panicked_while_it_wrote_is_given_back_by_a_restart() {
     assert!(error(EngineError::Locked(io::ErrorKind::TimedOut.into())).needs_restart());
     assert!(!error(EngineError::Io(io::ErrorKind::TimedOut.into())).needs_restart());
 }
+
+#[test]
+fn the_room_for_sealing_counts_labels_in() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let mut random = 1_u64;
+    let mut letter = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + u8::try_from((random >> 40) % 90).unwrap())
+    };
+    let sample = |hour: u32, value: &str| {
+        let labels = Labels::of("a", [("long", value)]);
+        SeriesSample::new(labels, START.minus(HOUR * hour), 0.0)
+    };
+    let values: Vec<String> = (0..300).map(|_| (0..3000).map(|_| letter()).collect()).collect();
+    let samples = values.iter().flat_map(|value| [7, 5].map(|hour| sample(hour, value))).collect();
+    block(store.append(Batch { samples, metadata: Vec::new() })).unwrap();
+    let floor = START.minus(2 * HOUR).aligned(2 * HOUR);
+    let expected = seal::room_needed(&store.0.head, &store.0.state(), floor);
+    assert_eq!(store.seal().unwrap(), 600);
+    let written: u64 = store.0.state().tiers.all().map(|(_, p)| p.manifest().bytes).sum();
+    assert!(written > 1_000_000, "{written}");
+    assert!((written..4 * written).contains(&expected), "{expected} for {written}");
+}
