@@ -124,6 +124,8 @@ fn write_store(dir: &Path, clock: &Clock) -> Model {
     model.sealed = clock.now().minus(2 * HOUR).aligned(2 * HOUR);
     clock.set(START.plus(Duration::from_mins(20)));
     model.fill(&store, START, 5);
+    model.note(&store, 3);
+    model.note(&store, 3);
     store.close().unwrap();
     drop(store);
     let (store, _, _) = open(dir, clock);

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     Inner, Store, StoreError, compact, keys, layout,
-    partition::{self, Content, Partition, Plan, Writer},
+    partition::{self, BadChunk, Content, Partition, Plan, Writer},
     rollup::Tier,
     seal,
 };
@@ -179,11 +179,15 @@ fn erase_partition(
     }
     compact::need_room(&store.dir, old.manifest().bytes)?;
     let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end())).anew()?;
+    let mut bad = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
-        copy_rest(store, old, writer, &mut |labels, content| {
+        copy_rest(old, writer, &mut bad, &mut |labels, content| {
             strip(tier, doomed, labels, content, tally);
         })
     })?;
+    // What of it is to be erased, nobody can tell.
+    bad.retain(|chunk| !doomed.matches(&chunk.labels));
+    store.keep_chunks(&new, &bad)?;
     publish(store, tier, old, new)?;
     tally.replaced.push(old.dir().to_owned());
     tally.erased.partitions += 1;
@@ -210,24 +214,17 @@ fn holds_any(tier: Tier, partition: &Partition, doomed: &Doomed) -> Result<bool,
 
 type Strip<'a> = &'a mut dyn FnMut(&Labels, &mut Content);
 
-/// Writes what `strip` leaves of each series. A damaged chunk cannot be read by anybody: it is left out.
+/// Writes what `strip` leaves of each series. Damaged chunks cannot be read by anybody: they go to `bad`.
 fn copy_rest(
-    store: &Inner,
     old: &Partition,
     writer: &mut Writer<'_>,
+    bad: &mut Vec<BadChunk>,
     strip: Strip<'_>,
 ) -> Result<(), StoreError> {
     let mut scan = old.scan()?;
     while let Some(next) = scan.next() {
-        let (labels, mut content) = match next {
-            Ok(series) => series,
-            Err(error) if old.is_damaged() => return Err(error),
-            Err(error @ StoreError::Damaged { .. }) => {
-                store.events.quarantined(&error.to_string());
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let (labels, mut content) = next?;
+        bad.append(&mut scan.take_bad());
         strip(&labels, &mut content);
         match content {
             Content::Samples(samples) => writer.put_samples(&labels, &samples)?,

@@ -21,8 +21,8 @@ use super::{
     head::{Epoch, Head},
     history::{Entry, Wanted},
     lock::Lock,
-    partition::Handles,
-    record, recovery,
+    partition::{BadChunk, Handles, Partition},
+    quarantine, record, recovery,
     state::State,
     wal::WalOptions,
 };
@@ -201,6 +201,17 @@ impl Inner {
 
     pub(super) fn ask(&self, request: Request) -> Result<(), StoreError> {
         self.queue().blocking_send(request).map_err(|_| self.no_committer())
+    }
+
+    /// Puts damaged chunks aside that a new partition, which nobody knows of yet, does without.
+    pub(super) fn keep_chunks(
+        &self,
+        new: &Partition,
+        chunks: &[BadChunk],
+    ) -> Result<(), StoreError> {
+        chunks.iter().filter_map(|c| c.news.as_ref()).for_each(|news| self.events.quarantined(news));
+        quarantine::keep_chunks(&self.dir, new.dir(), chunks, self.clock.now())
+            .inspect_err(|_| new.doom())
     }
 
     /// Finds out whether an error is one that only a restart helps against.

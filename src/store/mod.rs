@@ -33,6 +33,7 @@ mod keys;
 mod layout;
 mod lock;
 mod partition;
+mod quarantine;
 mod record;
 mod recovery;
 mod restore;
@@ -135,7 +136,7 @@ impl Store {
         backup::remove_leftovers(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let head = Head::new(parts.options.series_max);
-        let found = recovery::recover(dir, &parts.wal, &handles, head)?;
+        let found = recovery::recover(dir, &parts.wal, &handles, head, parts.clock.now())?;
         let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));

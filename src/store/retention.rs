@@ -15,6 +15,7 @@ use super::{
     history::Kind,
     keys,
     partition::{self, Partition},
+    quarantine::{self, Limits},
     rollup::Tier,
     state::State,
     tiers::{Part, Tiers},
@@ -38,6 +39,8 @@ pub enum DataKind {
     Audit,
     /// Sums of observations to which nothing is added any more.
     Accumulators,
+    /// What was damaged and put aside.
+    Quarantine,
 }
 
 impl DataKind {
@@ -51,6 +54,7 @@ impl DataKind {
             Self::Transitions => "transitions",
             Self::Audit => "audit",
             Self::Accumulators => "accumulators",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -78,7 +82,7 @@ impl From<Kind> for DataKind {
 /// What went of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// Samples, rollups, entries or accumulators.
+    /// Samples, rollups, entries, accumulators or damaged files.
     pub count: u64,
     /// Their bytes; what was in memory only counts as large as it was in the log.
     pub bytes: u64,
@@ -137,6 +141,7 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
     }
     clean_history(store, now.minus(store.options.history_retention), &mut freed)?;
     clean_accumulators(store, now.minus(store.options.retention), &mut freed)?;
+    freed.add(DataKind::Quarantine, clean_quarantine(store, now)?);
     if let Some(size_max) = store.options.size_max {
         shrink(store, size_max, &mut freed)?;
     }
@@ -230,6 +235,13 @@ fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result
         freed.add(kind.into(), gone);
     }
     Ok(())
+}
+
+/// What is damaged is kept as long as the history, and less where it is much.
+fn clean_quarantine(store: &Inner, now: Timestamp) -> Result<(u64, u64), StoreError> {
+    let oldest = now.minus(store.options.history_retention);
+    let limits = Limits { oldest, store_bytes_max: store.options.size_max };
+    quarantine::clean(&store.dir, limits, &store.events)
 }
 
 fn clean_accumulators(

@@ -21,7 +21,7 @@ use self::plan::{Horizon, Job};
 use super::{
     Inner, StoreError,
     partition::{self, Partition},
-    recovery,
+    quarantine,
     rollup::Tier,
     tiers::Part,
 };
@@ -64,7 +64,7 @@ fn has_damage(job: &Job<Arc<Partition>>) -> bool {
 fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
     need_room(&store.dir, job.bytes())?;
     let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range).anew()?;
-    let mut lost: Vec<StoreError> = Vec::new();
+    let mut lost = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
         let mut merge = merge::Merge::of(job.tier, &job.inputs, &mut lost)?;
         while let Some(series) = merge.next()? {
@@ -75,9 +75,7 @@ fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
-    for error in &lost {
-        store.events.quarantined(&error.to_string());
-    }
+    store.keep_chunks(&new, &lost)?;
     store.events.compacted(job.tier.name(), job.inputs.len(), new.manifest().bytes);
     publish(store, job, Arc::new(new))?;
     store.handles.close_idle();
@@ -103,7 +101,7 @@ fn publish(
     })?;
     for old in &replaced {
         if old.is_damaged() {
-            recovery::put_aside(&store.dir, old.dir())?;
+            quarantine::put_aside(&store.dir, old.dir(), store.clock.now())?;
         } else {
             old.doom();
         }

@@ -50,7 +50,7 @@ use crate::{
 pub(super) use self::{
     handles::Handles,
     read::{Asked, as_column},
-    scan::Scan,
+    scan::{BadChunk, Scan},
     verify::{PartitionReport, verify_partition},
     writer::{Plan, Writer, is_gone, remove, size_of, write},
 };

@@ -1,6 +1,6 @@
 //! Everything in a partition, series by series, in bounded memory: for compaction and backups.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use super::{
     super::{
@@ -8,18 +8,31 @@ use super::{
         chunk::{self, rollups},
         keys,
         record::{self, BadRecord},
-        rollup::{Rollup, Tier},
+        rollup::Tier,
     },
     Content, Partition,
     matching::Reader,
     writer,
 };
-use crate::model::{Labels, Sample};
+use crate::model::Labels;
 
 /// Bytes of chunks that are read at once.
 const BYTES_AT_ONCE: usize = 512 << 10;
 /// Series whose labels are read at once.
 const LABELS_AT_ONCE: u32 = 1024;
+
+/// A damaged chunk, as it lies in a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::store) struct BadChunk {
+    /// The directory of the partition.
+    pub(in crate::store) partition: PathBuf,
+    /// The series whose samples it had.
+    pub(in crate::store) labels: Labels,
+    pub(in crate::store) key: Vec<u8>,
+    pub(in crate::store) value: Vec<u8>,
+    /// What to report, where that was not done before.
+    pub(in crate::store) news: Option<String>,
+}
 
 /// A walk over all series of a partition, in the order of (metric name, labels).
 #[derive(Debug)]
@@ -30,6 +43,8 @@ pub(in crate::store) struct Scan<'a> {
     /// Where the chunks go on that were not read yet; `None` at the end.
     from: Option<Vec<u8>>,
     labels: VecDeque<Labels>,
+    /// Chunks that were left out, and that nobody has taken yet.
+    bad: Vec<BadChunk>,
     /// The next series, and how many there are.
     rank: u32,
     count: u32,
@@ -40,16 +55,21 @@ impl Partition {
     pub(in crate::store) fn scan(&self) -> Result<Scan<'_>, StoreError> {
         let reader = Reader::of(self)?;
         let count = reader.series_count()?;
-        let (chunks, labels) = (VecDeque::new(), VecDeque::new());
-        Ok(Scan { reader, chunks, from: Some(Vec::new()), labels, rank: 0, count })
+        let (chunks, labels, bad) = (VecDeque::new(), VecDeque::new(), Vec::new());
+        Ok(Scan { reader, chunks, from: Some(Vec::new()), labels, bad, rank: 0, count })
     }
 }
 
 impl Scan<'_> {
-    /// The next series with all that it has; `None` at the end. A damaged chunk is an error, after
-    /// which the walk goes on with the next series; any other error comes again and again.
+    /// The next series with all that can be read of it; `None` at the end. Chunks that are damaged are
+    /// left out: see [`Scan::take_bad`]. An error comes again and again.
     pub(in crate::store) fn next(&mut self) -> Option<Result<(Labels, Content), StoreError>> {
         (self.rank < self.count).then(|| self.read())
+    }
+
+    /// The chunks that were left out since this was last asked.
+    pub(in crate::store) fn take_bad(&mut self) -> Vec<BadChunk> {
+        std::mem::take(&mut self.bad)
     }
 
     fn read(&mut self) -> Result<(Labels, Content), StoreError> {
@@ -73,14 +93,32 @@ impl Scan<'_> {
             return Err(partition.damage("chunks of series are missing"));
         }
         self.rank += 1;
-        let content = decode(partition.tier, &chunks);
-        content.map(|content| (labels.clone(), content)).map_err(|key| {
-            let told = partition.bad_chunk(&key, &labels);
-            told.unwrap_or_else(|| StoreError::Damaged {
-                path: partition.dir.clone(),
-                reason: format!("samples of {labels} are lost"),
-            })
-        })
+        let content = self.decode(&labels, chunks)?;
+        Ok((labels, content))
+    }
+
+    /// What chunks hold, but for those that are damaged. Too many of those damage the whole partition.
+    fn decode(
+        &mut self,
+        labels: &Labels,
+        chunks: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Content, StoreError> {
+        let partition = self.reader.partition;
+        let mut content = Content::none_of(partition.tier);
+        for (key, value) in chunks {
+            if content.add(&value).is_ok() {
+                continue;
+            }
+            let news = partition.bad_chunk(&key, labels);
+            if partition.is_damaged() {
+                let known = || partition.damage("too many of its chunks are damaged");
+                return Err(news.unwrap_or_else(known));
+            }
+            let (labels, news) = (labels.clone(), news.map(|news| news.to_string()));
+            let partition = partition.dir.clone();
+            self.bad.push(BadChunk { partition, labels, key, value, news });
+        }
+        Ok(content)
     }
 
     fn read_labels(&mut self) -> Result<(), StoreError> {
@@ -108,16 +146,18 @@ impl Scan<'_> {
     }
 }
 
-/// The content of chunks; fails with the key of one that is damaged.
-fn decode(tier: Tier, chunks: &[(Vec<u8>, Vec<u8>)]) -> Result<Content, Vec<u8>> {
-    let (mut samples, mut rolled): (Vec<Sample>, Vec<Rollup>) = (Vec::new(), Vec::new());
-    for (key, value) in chunks {
-        let bytes = record::unseal(value).map_err(|_| key.clone())?;
-        if tier == Tier::Raw {
-            samples.append(&mut chunk::decode(bytes).map_err(|_| key.clone())?);
-        } else {
-            rolled.append(&mut rollups::decode(bytes).map_err(|_| key.clone())?);
-        }
+impl Content {
+    fn none_of(tier: Tier) -> Self {
+        if tier == Tier::Raw { Self::Samples(Vec::new()) } else { Self::Rollups(Vec::new()) }
     }
-    Ok(if tier == Tier::Raw { Content::Samples(samples) } else { Content::Rollups(rolled) })
+
+    /// Appends what a chunk holds, or nothing of it.
+    fn add(&mut self, value: &[u8]) -> Result<(), BadRecord> {
+        let (bytes, bad) = (record::unseal(value)?, |_| BadRecord("chunk"));
+        match self {
+            Self::Samples(all) => all.append(&mut chunk::decode(bytes).map_err(bad)?),
+            Self::Rollups(all) => all.append(&mut rollups::decode(bytes).map_err(bad)?),
+        }
+        Ok(())
+    }
 }

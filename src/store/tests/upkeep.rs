@@ -99,3 +99,94 @@ fn the_room_for_sealing_counts_labels_in() {
     assert!(written > 1_000_000, "{written}");
     assert!((written..4 * written).contains(&expected), "{expected} for {written}");
 }
+
+/// Damages the first chunk of the first partition of samples; returns it as it is then.
+fn damage_a_chunk(store: &Store) -> Vec<u8> {
+    let partition = Arc::clone(&store.0.state().tiers.of(Tier::Raw)[0]);
+    store.0.handles.close_idle();
+    let dir = partition.dir().join(keys::DATABASE);
+    let fanout = engine::Fanout::of(partition.manifest().fanout).unwrap();
+    let mut db = store.0.handles.engine().open(&dir, fanout).unwrap();
+    let mut first = None;
+    let visit = &mut |key: &[u8], value: &[u8]| {
+        first = Some((key.to_vec(), value.to_vec()));
+        false
+    };
+    db.range(keys::TREE_SAMPLES, &[], None, visit).unwrap();
+    let (key, mut value) = first.unwrap();
+    *value.last_mut().unwrap() ^= 1;
+    db.apply(keys::TREE_SAMPLES, vec![(key, value.clone())]).unwrap();
+    db.flush().unwrap();
+    value
+}
+
+fn quarantined(fixture: &Fixture) -> Vec<PathBuf> {
+    layout::list(&fixture.dir().join(keys::QUARANTINE)).unwrap()
+}
+
+fn erase(store: &Store, name: &str) {
+    let everything = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+    store.erase(vec![vec![Matcher::equal("__name__", name)]], everything).unwrap();
+}
+
+#[test]
+fn a_damaged_chunk_is_kept_when_its_partition_goes_until_its_time_is_over() {
+    use prost::Message as _;
+    let fixture = Fixture::new();
+    let store = fixture.open_breakable(&testing::Breakage::default());
+    for name in ["a", "b", "c"] {
+        fill(&store, name, START.minus(5 * HOUR), 300);
+    }
+    store.seal().unwrap();
+    let damaged = damage_a_chunk(&store);
+    erase(&store, "b");
+    let kept = quarantined(&fixture);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let bytes = fs::read(&kept[0]).unwrap();
+    let record = record::BadChunkRecord::decode_length_delimited(&bytes[..]).unwrap();
+    assert_eq!((record.value, record.encoded_len()), (damaged, record.encoded_len()));
+    assert_eq!(record::labels(record.labels.as_ref()).unwrap(), Labels::of("a", []));
+    assert!(all(&store, vec![Matcher::equal("__name__", "c")])[0].1.len() == 300);
+
+    fixture.clock.set(START.plus(89 * 24 * HOUR));
+    store.clean_up().unwrap();
+    assert_eq!(quarantined(&fixture), kept);
+    fixture.clock.set(START.plus(91 * 24 * HOUR));
+    let freed = store.clean_up().unwrap().kinds[&DataKind::Quarantine];
+    assert_eq!((freed.count, freed.bytes), (1, bytes.len() as u64));
+    assert_eq!(quarantined(&fixture), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_damaged_chunk_of_what_is_erased_is_not_kept() {
+    let fixture = Fixture::new();
+    let store = fixture.open_breakable(&testing::Breakage::default());
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    fill(&store, "b", START.minus(5 * HOUR), 300);
+    store.seal().unwrap();
+    damage_a_chunk(&store);
+    erase(&store, "a");
+    assert_eq!(quarantined(&fixture), Vec::<PathBuf>::new());
+    assert_eq!(all(&store, Vec::new()).len(), 1);
+}
+
+#[test]
+fn quarantine_is_bounded_and_the_last_entry_stays() {
+    let fixture = Fixture::new();
+    let dir = fixture.dir().join(keys::QUARANTINE);
+    fs::create_dir(&dir).unwrap();
+    for name in ["x.1", "x.2", "x.3", "somebody's own"] {
+        fs::write(dir.join(name), [0; 100]).unwrap();
+    }
+    let clean = |oldest, store_bytes_max| {
+        let limits = quarantine::Limits { oldest: Timestamp::from_millis(oldest), store_bytes_max };
+        let gone = quarantine::clean(fixture.dir(), limits, &StoreEvents::new(&Telemetry::new()));
+        let names = quarantined(&fixture).into_iter();
+        let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        (gone.unwrap(), names.collect::<Vec<_>>())
+    };
+    assert_eq!(clean(0, None).0, (0, 0));
+    assert_eq!(clean(0, Some(2000)).1, ["somebody's own", "x.2", "x.3"]);
+    assert_eq!(clean(0, Some(10)).1, ["somebody's own", "x.3"]);
+    assert_eq!(clean(4, None), ((1, 100), vec!["somebody's own".to_owned()]));
+}

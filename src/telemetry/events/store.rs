@@ -66,7 +66,8 @@ impl StoreEvents {
             ),
             freed: telemetry.counter_vec(
                 "balefire_store_freed_total",
-                "Samples, rollups, entries of the history and accumulators removed by retention.",
+                "Samples, rollups, entries of the history, accumulators and damaged files removed by \
+                 retention.",
                 &["kind"],
             ),
             freed_bytes: telemetry.counter_vec(
