@@ -76,9 +76,9 @@ pub(super) struct Failing(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Failing {
     /// Whether this is to be told.
-    pub(super) fn is_news(&mut self, work: &'static str, error: &StoreError) -> bool {
+    pub(super) fn is_news(&mut self, work: &'static str, gist: String) -> bool {
         let told = self.0.entry(work).or_default();
-        told.len() < REASONS_MAX && told.insert(error.gist())
+        told.len() < REASONS_MAX && told.insert(gist)
     }
 
     /// The work went well; whether it had failed.
@@ -232,7 +232,7 @@ impl Inner {
             Ok(_) if self.failing.lock().is_over(work) => self.events.upkeep_resumed(work),
             Ok(_) | Err(StoreError::Closed) => {}
             Err(error) => {
-                let is_news = self.failing.lock().is_news(work, error);
+                let is_news = self.failing.lock().is_news(work, error.gist());
                 let news = is_news.then_some(error as &dyn std::error::Error);
                 self.events.upkeep_failed(work, news);
                 self.judge(error);

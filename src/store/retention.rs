@@ -22,6 +22,9 @@ use super::{
 };
 use crate::{limits, time::Timestamp};
 
+/// The piece of upkeep that keeps the store within its size.
+const SHRINKING: &str = "shrink";
+
 /// Kinds of data that have a retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataKind {
@@ -184,12 +187,13 @@ fn remove(
 }
 
 /// Removes the oldest partitions, the finest tier first, until the store is small enough. What no
-/// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same.
+/// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same. The
+/// newest samples stay: where log and small state alone are too much, nothing else would be left.
 fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), StoreError> {
     let before = freed.partitions;
     while size(store) > size_max {
         let state = store.state();
-        let Some((tier, oldest)) = state.tiers.all().next() else { break };
+        let Some((tier, oldest)) = superfluous(&state.tiers) else { break };
         let oldest = Arc::clone(oldest);
         if !state.tiers.is_rolled_up(tier, &oldest)
             && let Err(error) = roll_up(store, tier, &oldest)
@@ -203,7 +207,21 @@ fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), Store
     if freed.for_size > 0 {
         store.events.cleaned_for_size(freed.for_size, size_max);
     }
+    let size = size(store);
+    let mut failing = store.failing.lock();
+    if size <= size_max {
+        failing.is_over(SHRINKING);
+    } else if failing.is_news(SHRINKING, "too large".to_owned()) {
+        store.events.too_large(size, size_max);
+    }
     Ok(())
+}
+
+/// What goes first where the store is too large: the oldest of the finest tier, but for the newest
+/// partition of samples.
+fn superfluous<P: Part>(tiers: &Tiers<P>) -> Option<(Tier, &P)> {
+    let newest = tiers.of(Tier::Raw).last().map(Part::range);
+    tiers.all().find(|(tier, part)| *tier != Tier::Raw || Some(part.range()) != newest)
 }
 
 /// Bytes on disk, as [`Stats`](super::Stats) has them.

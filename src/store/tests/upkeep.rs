@@ -58,14 +58,14 @@ fn each_reason_is_told_once_and_numbers_make_no_new_one() {
     let mut failing = inner::Failing::default();
     let no_space = |free| StoreError::NoSpace { needed: 9, free };
     let poisoned = |reason: &str| StoreError::Poisoned(reason.to_owned());
-    let mut told = |error| failing.is_news("seal", &error);
+    let mut told = |error: StoreError| failing.is_news("seal", error.gist());
     assert!(told(no_space(1)) && !told(no_space(2)));
     assert!(told(poisoned("a")) && told(poisoned("b")) && !told(poisoned("a")));
     let more = (0..100).filter(|n| told(poisoned(&n.to_string()))).count();
     assert!(more < 20, "{more}");
-    assert!(failing.is_news("compact", &no_space(1)));
+    assert!(failing.is_news("compact", no_space(1).gist()));
     assert!(failing.is_over("seal") && !failing.is_over("seal"));
-    assert!(failing.is_news("seal", &no_space(1)));
+    assert!(failing.is_news("seal", no_space(1).gist()));
 }
 
 #[test]

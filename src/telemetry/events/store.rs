@@ -184,6 +184,16 @@ impl StoreEvents {
         );
     }
 
+    /// The store stays too large, although everything was removed that may be.
+    pub fn too_large(&self, size: u64, size_max: u64) {
+        tracing::warn!(
+            size,
+            size_max,
+            "the store is larger than [storage] size_max, and what is left is its log, small state, \
+             history and newest samples: set size_max higher, or keep fewer series"
+        );
+    }
+
     /// A file of no further use could not be removed.
     pub fn left_over(&self, path: &Path, error: &dyn std::error::Error) {
         tracing::warn!(path = %path.display(), %error, "cannot remove a file of no further use");
