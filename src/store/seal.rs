@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 use super::{
     Inner, Snapshot, StoreError,
     commit::Rotated,
-    head::Head,
+    head::{self, Head},
     history::Kind,
     keys,
     partition::{self, Partition, Plan},
@@ -56,6 +56,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     let _alone = store.maintenance.lock();
     store.handles.close_idle();
     store.cut_unseen();
+    report_unreadable(store);
     // However little may come late: what is asked most, the last minutes, is answered from memory.
     let open = store.options.out_of_order_window.max(RANGE);
     let floor = store.clock.now().minus(open).aligned(RANGE);
@@ -75,6 +76,17 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     store.cut_unseen();
     store.handles.close_idle();
     Ok(sealed)
+}
+
+/// Tells of what readers and the committer could not read in memory.
+fn report_unreadable(store: &Inner) {
+    let times = head::take_unreadable();
+    if times > 0 {
+        store.events.quarantined(&format!(
+            "samples in memory, which made no sense {times} times and were left out: the memory of the \
+             host is damaged, or it is a defect"
+        ));
+    }
 }
 
 /// Seals what lies before the floor, where nothing is added any more.

@@ -28,7 +28,7 @@ use crate::{
 
 pub(super) use epochs::{Epoch, Epochs, Hold};
 pub(super) use refusal::{Admission, Bounds, Refusal};
-pub(super) use series::{BadBlocks, Series};
+pub(super) use series::{BadBlocks, Series, take_unreadable};
 
 /// The open window.
 #[derive(Debug)]
