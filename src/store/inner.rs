@@ -203,13 +203,18 @@ impl Inner {
         self.queue().blocking_send(request).map_err(|_| self.no_committer())
     }
 
+    /// Tells of damaged chunks, where that was not done before.
+    pub(super) fn report_chunks(&self, chunks: &[BadChunk]) {
+        chunks.iter().filter_map(|c| c.news.as_ref()).for_each(|news| self.events.quarantined(news));
+    }
+
     /// Puts damaged chunks aside that a new partition, which nobody knows of yet, does without.
     pub(super) fn keep_chunks(
         &self,
         new: &Partition,
         chunks: &[BadChunk],
     ) -> Result<(), StoreError> {
-        chunks.iter().filter_map(|c| c.news.as_ref()).for_each(|news| self.events.quarantined(news));
+        self.report_chunks(chunks);
         quarantine::keep_chunks(&self.dir, new.dir(), chunks, self.clock.now())
             .inspect_err(|_| new.doom())
     }

@@ -20,7 +20,7 @@ use std::{
 use self::plan::{Horizon, Job};
 use super::{
     Inner, StoreError,
-    partition::{self, Partition},
+    partition::{self, BadChunk, Partition},
     quarantine,
     rollup::Tier,
     tiers::Part,
@@ -75,7 +75,13 @@ fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
-    store.keep_chunks(&new, &lost)?;
+    // Those of finer tiers stay where they are.
+    let goes = |chunk: &BadChunk| {
+        job.inputs.iter().any(|(tier, part)| *tier == job.tier && part.dir() == chunk.partition)
+    };
+    let (gone, stay): (Vec<_>, Vec<_>) = lost.into_iter().partition(goes);
+    store.report_chunks(&stay);
+    store.keep_chunks(&new, &gone)?;
     store.events.compacted(job.tier.name(), job.inputs.len(), new.manifest().bytes);
     publish(store, job, Arc::new(new))?;
     store.handles.close_idle();

@@ -47,7 +47,7 @@ fn a_failed_sealing_is_told_once_until_one_goes_well() {
     assert_eq!(journal.count("upkeep of the store failed", || fail(3)), 1);
     assert_eq!(journal.count("upkeep of the store failed", || fail(3)), 0);
     breakage.engine.disarm();
-    assert_eq!(journal.count("goes well again", || drop(store.seal().unwrap())), 1);
+    assert_eq!(journal.count("goes well again", || assert!(store.seal().unwrap() > 0)), 1);
     fill(&store, "b", START.minus(HOUR), 20);
     fixture.clock.set(START.plus(10 * HOUR));
     assert_eq!(journal.count("upkeep of the store failed", || fail(2)), 1);
@@ -144,7 +144,7 @@ fn a_damaged_chunk_is_kept_when_its_partition_goes_until_its_time_is_over() {
     assert_eq!(kept.len(), 1, "{kept:?}");
     let bytes = fs::read(&kept[0]).unwrap();
     let record = record::BadChunkRecord::decode_length_delimited(&bytes[..]).unwrap();
-    assert_eq!((record.value, record.encoded_len()), (damaged, record.encoded_len()));
+    assert_eq!(record.value, damaged);
     assert_eq!(record::labels(record.labels.as_ref()).unwrap(), Labels::of("a", []));
     assert!(all(&store, vec![Matcher::equal("__name__", "c")])[0].1.len() == 300);
 
