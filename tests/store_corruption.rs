@@ -124,6 +124,8 @@ fn write_store(dir: &Path, clock: &Clock) -> Model {
     model.sealed = clock.now().minus(2 * HOUR).aligned(2 * HOUR);
     clock.set(START.plus(Duration::from_mins(20)));
     model.fill(&store, START, 5);
+    model.note(&store, 3);
+    model.note(&store, 3);
     store.close().unwrap();
     drop(store);
     let (store, _, _) = open(dir, clock);
@@ -302,6 +304,21 @@ fn told(recovery: &Recovery, telemetry: &Telemetry) -> bool {
 struct Case<'a> {
     model: &'a Model,
     relative: PathBuf,
+    /// Whether it is the end of the log.
+    is_last: bool,
+}
+
+/// The segments of the log, in order.
+fn segments(base: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    files(&base.join("wal"), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    paths
+}
+
+/// Whether a file is the end of the log.
+fn is_last(base: &Path, relative: &Path) -> bool {
+    segments(base).last() == Some(&base.join(relative))
 }
 
 impl Case<'_> {
@@ -332,7 +349,7 @@ impl Case<'_> {
         self.check_loss(&missing);
         let told = told(&recovery, &telemetry);
         // An end of the log that is not whole is what a crash leaves: it was never acknowledged.
-        let is_end_of_log = part_of(&self.relative) == Part::Log && !told;
+        let is_end_of_log = self.is_last && !told;
         if !missing.is_nothing() && !is_end_of_log {
             assert!(told, "the store says nothing of what is missing");
             assert!(reported, "verification says nothing of what is missing");
@@ -392,7 +409,8 @@ fn run_part(part: usize) {
         if damage.apply(&dir.join(&relative)) {
             println!("{} {damage:?}", relative.display());
             let counted = reported.entry(kind(&relative)).or_default();
-            let case = Case { model: &model, relative };
+            let is_last = is_last(&base, &relative);
+            let case = Case { model: &model, relative, is_last };
             counted.0 += u32::from(case.run(&dir, &clock));
             counted.1 += 1;
         }
@@ -400,6 +418,37 @@ fn run_part(part: usize) {
     }
     println!("seed {}; reported, of all: {reported:?}", seed());
     assert!(reported.values().map(|counted| counted.0).sum::<u32>() > 5, "{reported:?}");
+}
+
+/// Where the frames of a segment begin: the first is at the end of its head.
+fn frames(path: &Path) -> Vec<u64> {
+    let bytes = fs::read(path).unwrap();
+    let markers = bytes.windows(4).enumerate().filter(|(_, window)| window == b"\xf1BF\x0a");
+    markers.map(|(at, _)| at as u64).collect()
+}
+
+#[test]
+fn a_segment_that_ends_before_its_end_is_told_also_where_its_frames_are_whole() {
+    raise_descriptor_limit();
+    let temp = tempfile::tempdir().unwrap();
+    let (base, clock) = (temp.path().join("base"), Clock::manual(START));
+    let model = write_store(&base, &clock);
+    let segments = segments(&base);
+    assert!(segments.len() >= 2, "{segments:?}");
+    for path in &segments[..segments.len() - 1] {
+        let relative = path.strip_prefix(&base).unwrap().to_owned();
+        let len = fs::metadata(path).unwrap().len();
+        for at in frames(path) {
+            for damage in [Damage::Cut(at), Damage::Zero(at, len)] {
+                let dir = temp.path().join("copy");
+                copy(&base, &dir);
+                assert!(damage.apply(&dir.join(&relative)));
+                let case = Case { model: &model, relative: relative.clone(), is_last: false };
+                assert!(case.run(&dir, &clock), "{damage:?} is not found");
+                fs::remove_dir_all(&dir).unwrap();
+            }
+        }
+    }
 }
 
 /// The kind of a file: its directories without numbers, and what it is in a database.

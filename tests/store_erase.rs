@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use balefire::{
     model::{Batch, HistogramSample, Labels, Matcher, SeriesHistogram, SeriesSample},
@@ -154,6 +154,68 @@ fn histograms_are_erased_like_samples() {
     assert_eq!((erased.samples, count()), (61, 59));
     assert_eq!(store.erase(secret(), (BEGIN, END)).unwrap().samples, 59);
     assert_eq!(files_with_secret(temp.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_reader_keeps_what_it_holds_and_the_files_go_with_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START);
+    let store = write_store(temp.path(), &clock);
+    let snapshot = store.snapshot();
+    let all = Selection::raw(Vec::new(), BEGIN, END);
+    let held = || -> usize {
+        let series = snapshot.select(&all).unwrap().series;
+        let others = series.iter().filter(|series| series.labels.get("person") != Some(SECRET));
+        others.map(|series| series.samples.len()).sum()
+    };
+    assert_eq!(held(), 9 * 340);
+    let eraser = {
+        let store = store.clone();
+        thread::spawn(move || store.erase(secret(), (BEGIN, END)))
+    };
+    while counts(&store, Duration::ZERO).0 + counts(&store, Duration::from_mins(5)).0 > 0 {
+        thread::yield_now();
+    }
+    assert_eq!(held(), 9 * 340, "what it reads is still there");
+    assert!(!eraser.is_finished(), "it is still on disk");
+    drop(snapshot);
+    assert_eq!(eraser.join().unwrap().unwrap().samples, 340);
+    assert_eq!(files_with_secret(temp.path()), Vec::<String>::new());
+}
+
+/// Copies what is in `from` and not in `to`.
+fn copy_missing(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_missing(&entry.path(), &target);
+        } else if !target.exists() {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_crash_left_of_it_does_not_come_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, old) = (temp.path().join("store"), temp.path().join("old"));
+    let clock = Clock::manual(START);
+    let store = write_store(&dir, &clock);
+    let (_, others) = counts(&store, Duration::ZERO);
+    copy_missing(&dir.join("tiers"), &old);
+    store.erase(secret(), (BEGIN, END)).unwrap();
+    drop(store);
+    // As if the old ones had not gone yet.
+    let partitions = || fs::read_dir(dir.join("tiers/raw")).unwrap().count();
+    let left = partitions();
+    copy_missing(&old, &dir.join("tiers"));
+    assert!(partitions() > left);
+    let store = open(&dir, &clock);
+    assert_eq!(counts(&store, Duration::ZERO), (0, others));
+    assert_eq!(counts(&store, Duration::from_mins(5)).0, 0);
+    assert_eq!(partitions(), left);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! The store as such: its sizes, whether it is whole, a copy of it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use crate::{
     error_code::ErrorCode,
     store::{BackupPart, Erased, Inventory, Problem, Step, Store, StoreError, Verification},
-    time::Timestamp,
+    time::{Timestamp, format_duration},
 };
 
 use super::{Caller, Failure, Monitor, queries::parse_selectors};
@@ -60,7 +63,7 @@ impl Monitor {
         let audit = self.audit_entry(caller, "backup", "store", (String::new(), String::new()));
         self.parts.store.commit(vec![audit]).await?;
         Ok(self.streamed(|store, reader| {
-            store.begin_backup()?.stream(&mut |part| reader.hand_over(Ok(part)))
+            store.begin_backup()?.stream(&mut |part| reader.hand_over(part))
         }))
     }
 
@@ -99,8 +102,8 @@ impl Monitor {
         let place = self.queries.clone().acquire_owned().await;
         self.streamed(move |store, reader| {
             let _place = place;
-            let done = store.verify(&mut |step| reader.hand_over(Ok(step.into())))?;
-            reader.hand_over(Ok(VerifyStep::Done(done)));
+            let done = store.verify(&mut |step| reader.hand_over(step.into()))?;
+            reader.hand_over(VerifyStep::Done(done));
             Ok(())
         })
     }
@@ -111,14 +114,9 @@ impl Monitor {
         &self,
         work: impl FnOnce(&Store, &Reader<T>) -> Result<(), StoreError> + Send + 'static,
     ) -> mpsc::Receiver<Result<T, Failure>> {
-        let (parts, stream) = mpsc::channel(PARTS_WAITING_MAX);
-        let reader = Reader { parts, runtime: Handle::current() };
+        let (reader, stream) = Reader::new(READER_TIMEOUT);
         let store = self.parts.store.clone();
-        let _detached = spawn_blocking(move || {
-            if let Err(error) = work(&store, &reader) {
-                reader.hand_over(Err(error.into()));
-            }
-        });
+        let _detached = spawn_blocking(move || reader.serve(|reader| work(&store, reader)));
         stream
     }
 }
@@ -126,13 +124,86 @@ impl Monitor {
 /// Whoever reads a stream.
 struct Reader<T> {
     parts: mpsc::Sender<Result<T, Failure>>,
+    /// Room for the last word, also where nothing is taken.
+    last: Option<mpsc::OwnedPermit<Result<T, Failure>>>,
     runtime: Handle,
+    /// How long it may stand still.
+    patience: Duration,
+    stands_still: AtomicBool,
 }
 
 impl<T> Reader<T> {
+    /// A reader, and what it reads. Made on a thread of the runtime.
+    fn new(patience: Duration) -> (Self, mpsc::Receiver<Result<T, Failure>>) {
+        let (parts, stream) = mpsc::channel(PARTS_WAITING_MAX + 1);
+        let last = parts.clone().try_reserve_owned().ok();
+        let runtime = Handle::current();
+        (Self { parts, last, runtime, patience, stands_still: AtomicBool::new(false) }, stream)
+    }
+
+    /// Does the work, and tells the reader where that fails, or where it stood still for too long.
+    fn serve(mut self, work: impl FnOnce(&Self) -> Result<(), StoreError>) {
+        let done = work(&self).map_err(Failure::from);
+        let stood_still = self.stands_still.load(Ordering::Relaxed).then(|| {
+            let text = format!(
+                "nothing of the stream was taken for {}: it was given up; call again, and read it as it \
+                 comes",
+                format_duration(self.patience)
+            );
+            Failure::new(ErrorCode::DeadlineExceeded, text)
+        });
+        if let (Some(failure), Some(last)) = (done.err().or(stood_still), self.last.take()) {
+            last.send(Err(failure));
+        }
+    }
+
     /// Waits for the reader, but not for one that stands still; tells whether it goes on.
-    fn hand_over(&self, part: Result<T, Failure>) -> bool {
-        let sent = self.runtime.block_on(timeout(READER_TIMEOUT, self.parts.send(part)));
+    fn hand_over(&self, part: T) -> bool {
+        let sent = self.runtime.block_on(timeout(self.patience, self.parts.send(Ok(part))));
+        self.stands_still.store(sent.is_err(), Ordering::Relaxed);
         matches!(sent, Ok(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_stands_still_is_given_up_and_told() {
+        let (reader, mut stream) = Reader::new(Duration::from_millis(5));
+        let work = spawn_blocking(move || {
+            let mut taken = 0;
+            reader.serve(|reader| {
+                while reader.hand_over(taken) {
+                    taken += 1;
+                }
+                Ok(())
+            });
+            taken
+        });
+        let taken = work.await.unwrap();
+        for part in 0..taken {
+            assert_eq!(stream.recv().await.unwrap().unwrap(), part);
+        }
+        let end = stream.recv().await.unwrap().unwrap_err();
+        assert_eq!(end.code, ErrorCode::DeadlineExceeded);
+        assert!(stream.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_everything_is_told_nothing_more() {
+        let (reader, mut stream) = Reader::new(READER_TIMEOUT);
+        let work = spawn_blocking(move || {
+            reader.serve(|reader| {
+                assert!((0..20).all(|part| reader.hand_over(part)));
+                Ok(())
+            });
+        });
+        for part in 0..20 {
+            assert_eq!(stream.recv().await.unwrap().unwrap(), part);
+        }
+        assert!(stream.recv().await.is_none());
+        work.await.unwrap();
     }
 }

@@ -1,24 +1,32 @@
 //! Erasing: matching samples go from memory, from the log, and from every partition of every tier.
 //!
 //! Memory first, by a checkpoint that replaces the log; then each partition that holds something is
-//! written anew without it, under its own name, and takes the place of the old one at once. Nothing is
-//! sealed, compacted or backed up meanwhile. A crash leaves some of it undone: erasing again does the
-//! rest. What is not touched: backups, what is in quarantine, and the audit, which tells the selector.
+//! written anew without it, as the next generation of its range, and takes the place of the old one,
+//! which stays for those who read it: they are waited for. Nothing is sealed, compacted or backed up
+//! meanwhile. A crash leaves some of it undone, and the next start removes old generations: erasing
+//! again does the rest. What is not touched: backups, what is in quarantine, and the audit, which
+//! tells the selector.
 
-use std::{collections::HashSet, fs, io, sync::Arc};
+use std::{collections::HashSet, fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use parking_lot::Mutex;
 
 use super::{
     Inner, Store, StoreError, compact, keys, layout,
-    partition::{self, Content, Partition, Plan, Values, Writer},
+    partition::{self, BadChunk, Content, Partition, Plan, Values, Writer},
     rollup::Tier,
     seal,
 };
 use crate::{
+    limits,
     model::{Labels, Matcher, matches_all},
     time::Timestamp,
 };
+
+/// How often it is looked whether those who read what was replaced have gone, …
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// … and for how long: longer than any query may take.
+const READERS_MAX: Duration = limits::QUERY_TIMEOUT.saturating_add(Duration::from_secs(10));
 
 /// What was erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,13 +72,15 @@ impl Doomed {
 struct Tally {
     series: HashSet<Labels>,
     erased: Erased,
+    /// Partitions that were written anew: they go with their last reader.
+    replaced: Vec<PathBuf>,
 }
 
 impl Store {
     /// Erases the samples in the range (both ends belong to it) of the series that any of the selectors
     /// matches; returns when they are on disk no more. Blocking, for as long as it takes to write the
-    /// partitions that hold some anew. Where a partition cannot be read, the others are done, and the
-    /// error names it.
+    /// partitions that hold some anew, and as queries take that read them at that moment. Where a
+    /// partition cannot be read, the others are done, and the error names it.
     pub fn erase(
         &self,
         selectors: Vec<Vec<Matcher>>,
@@ -82,18 +92,58 @@ impl Store {
 }
 
 fn erase(store: &Inner, doomed: &Doomed) -> Result<Erased, StoreError> {
-    let _alone = store.maintenance.lock();
     let mut tally = Tally::default();
-    erase_memory(store, doomed, &mut tally)?;
+    let done = erase_all(store, doomed, &mut tally);
+    let gone = wait_for_readers(&tally.replaced).and_then(|()| forget_empty(store));
+    done.and(gone)?;
+    let series = tally.series.len() as u64;
+    Ok(Erased { series, ..tally.erased })
+}
+
+fn erase_all(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(), StoreError> {
+    let _alone = store.maintenance.lock();
+    erase_memory(store, doomed, tally)?;
     let mut outcome = Ok(());
     for (tier, partition) in store.state().tiers.all() {
-        let erased = erase_partition(store, (tier, partition), doomed, &mut tally);
+        let erased = erase_partition(store, (tier, partition), doomed, tally);
         outcome = outcome.and(erased);
     }
     renew_catalog(store)?;
-    outcome?;
-    let series = tally.series.len() as u64;
-    Ok(Erased { series, ..tally.erased })
+    outcome
+}
+
+/// Waits until the directories have gone with their last readers.
+fn wait_for_readers(replaced: &[PathBuf]) -> Result<(), StoreError> {
+    let mut waited = Duration::ZERO;
+    while !replaced.iter().all(|dir| partition::is_gone(dir)) {
+        if waited >= READERS_MAX {
+            return Err(StoreError::Busy(
+                "what was to be erased is in no answer any more, but still on disk, where somebody \
+                 reads it, or it cannot be removed: it goes with its last reader or at the next start",
+            ));
+        }
+        thread::sleep(LOOK_EVERY);
+        waited += LOOK_EVERY;
+    }
+    Ok(())
+}
+
+/// Removes partitions of which nothing is left. Not before the old generation has gone: a crash would
+/// bring that back.
+fn forget_empty(store: &Inner) -> Result<(), StoreError> {
+    let _alone = store.maintenance.lock();
+    let is_empty = |partition: &Arc<Partition>| partition.manifest().samples == 0;
+    let empty: Vec<Arc<Partition>> =
+        store.state().tiers.all().map(|(_, p)| p).filter(|p| is_empty(p)).cloned().collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    store.edit(move |state| {
+        let tiers = Arc::make_mut(&mut state.tiers);
+        Tier::ALL.into_iter().for_each(|tier| tiers.remove(tier, is_empty));
+    })?;
+    empty.iter().for_each(|partition| partition.doom());
+    Ok(())
 }
 
 /// Has the committer forget, and replaces the log by a checkpoint of what is left.
@@ -128,13 +178,18 @@ fn erase_partition(
         return Ok(());
     }
     compact::need_room(&store.dir, old.manifest().bytes)?;
-    let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end()));
+    let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end())).anew()?;
+    let mut bad = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
-        copy_rest(store, old, writer, &mut |labels, content| {
+        copy_rest(old, writer, &mut bad, &mut |labels, content| {
             strip(tier, doomed, labels, content, tally);
         })
     })?;
-    publish(store, tier, &Arc::new(new))?;
+    // What of it is to be erased, nobody can tell.
+    bad.retain(|chunk| !doomed.matches(&chunk.labels));
+    store.keep_chunks(&new, &bad)?;
+    publish(store, tier, old, new)?;
+    tally.replaced.push(old.dir().to_owned());
     tally.erased.partitions += 1;
     Ok(())
 }
@@ -159,24 +214,17 @@ fn holds_any(tier: Tier, partition: &Partition, doomed: &Doomed) -> Result<bool,
 
 type Strip<'a> = &'a mut dyn FnMut(&Labels, &mut Content);
 
-/// Writes what `strip` leaves of each series. A damaged chunk cannot be read by anybody: it is left out.
+/// Writes what `strip` leaves of each series. Damaged chunks cannot be read by anybody: they go to `bad`.
 fn copy_rest(
-    store: &Inner,
     old: &Partition,
     writer: &mut Writer<'_>,
+    bad: &mut Vec<BadChunk>,
     strip: Strip<'_>,
 ) -> Result<(), StoreError> {
     let mut scan = old.scan()?;
     while let Some(next) = scan.next() {
-        let (labels, mut content) = match next {
-            Ok(series) => series,
-            Err(error) if old.is_damaged() => return Err(error),
-            Err(error @ StoreError::Damaged { .. }) => {
-                store.events.quarantined(&error.to_string());
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let (labels, mut content) = next?;
+        bad.append(&mut scan.take_bad());
         strip(&labels, &mut content);
         writer.put_series(&labels, &content)?;
     }
@@ -212,20 +260,20 @@ fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, ta
     }
 }
 
-/// Shows readers what is left. The old one has lost its place on disk already.
-fn publish(store: &Inner, tier: Tier, new: &Arc<Partition>) -> Result<(), StoreError> {
-    let (dir, left) = (new.dir().to_owned(), new.manifest().samples > 0);
-    let published = Arc::clone(new);
+/// Shows readers what is left, and has the old one go when nobody reads it any more.
+fn publish(
+    store: &Inner,
+    tier: Tier,
+    old: &Arc<Partition>,
+    new: Partition,
+) -> Result<(), StoreError> {
+    let dir = old.dir().to_owned();
     store.edit(move |state| {
         let tiers = Arc::make_mut(&mut state.tiers);
         tiers.remove(tier, |known| known.dir() == dir);
-        if left {
-            tiers.add(tier, published);
-        }
+        tiers.add(tier, Arc::new(new));
     })?;
-    if !left {
-        new.doom();
-    }
+    old.doom();
     Ok(())
 }
 

@@ -152,10 +152,20 @@ impl StoreError {
     }
 
     /// Whether the engine failed while it had a database open to write: it stays locked, with its
-    /// threads and files, until the process ends.
+    /// threads and files, until the process ends. A panic of it leaves the same behind, and each new
+    /// attempt adds to it. Where reading failed so, that is [`StoreError::Damaged`], and not tried again.
     pub(super) fn needs_restart(&self) -> bool {
         let Self::Engine { source, .. } = self else { return false };
-        matches!(source, EngineError::Locked(_))
+        matches!(source, EngineError::Locked(_) | EngineError::Panicked(_))
+    }
+
+    /// What is told once, as long as it lasts: without numbers that differ each time.
+    pub(super) fn gist(&self) -> String {
+        match self {
+            Self::NoSpace { .. } => "no space".to_owned(),
+            Self::NoRoom { .. } => "no room".to_owned(),
+            other => other.to_string(),
+        }
     }
 
     /// Whether it is for want of room alone.

@@ -1,6 +1,7 @@
 //! What the faces of one store share, and how its parts ask the committer.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::{
@@ -20,8 +21,8 @@ use super::{
     head::{Epoch, Head},
     history::{Entry, Wanted},
     lock::Lock,
-    partition::Handles,
-    record, recovery,
+    partition::{BadChunk, Handles, Partition},
+    quarantine, record, recovery,
     state::State,
     wal::WalOptions,
 };
@@ -58,10 +59,32 @@ pub(super) struct Inner {
     pub(super) backing_up: AtomicBool,
     /// Set when compaction is to end at the next series.
     pub(super) stopping: AtomicBool,
+    /// Why upkeep fails, as far as that was told.
+    pub(super) failing: Mutex<Failing>,
     /// Why only a restart helps.
     pub(super) restart: watch::Sender<Option<String>>,
     /// Let go by `close`.
     pub(super) lock: Mutex<Option<Lock>>,
+}
+
+/// Reasons that are remembered for each sort of work: what comes on top is counted, and told once.
+const REASONS_MAX: usize = 16;
+
+/// Why each sort of work fails, as far as that was told since it last went well.
+#[derive(Debug, Default)]
+pub(super) struct Failing(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Failing {
+    /// Whether this is to be told.
+    pub(super) fn is_news(&mut self, work: &'static str, gist: String) -> bool {
+        let told = self.0.entry(work).or_default();
+        told.len() < REASONS_MAX && told.insert(gist)
+    }
+
+    /// The work went well; whether it had failed.
+    pub(super) fn is_over(&mut self, work: &'static str) -> bool {
+        self.0.remove(work).is_some()
+    }
 }
 
 /// What the head may forget.
@@ -180,11 +203,47 @@ impl Inner {
         self.queue().blocking_send(request).map_err(|_| self.no_committer())
     }
 
+    /// Tells of damaged chunks, where that was not done before.
+    pub(super) fn report_chunks(&self, chunks: &[BadChunk]) {
+        chunks.iter().filter_map(|c| c.news.as_ref()).for_each(|news| self.events.quarantined(news));
+    }
+
+    /// Puts damaged chunks aside that a new partition, which nobody knows of yet, does without.
+    pub(super) fn keep_chunks(
+        &self,
+        new: &Partition,
+        chunks: &[BadChunk],
+    ) -> Result<(), StoreError> {
+        self.report_chunks(chunks);
+        quarantine::keep_chunks(&self.dir, new.dir(), chunks, self.clock.now())
+            .inspect_err(|_| new.doom())
+    }
+
     /// Finds out whether an error is one that only a restart helps against.
     pub(super) fn judge(&self, error: &StoreError) {
         if error.needs_restart() {
             self.restart.send_replace(Some(error.to_string()));
         }
+    }
+
+    /// Passes on how a piece of upkeep ended. A failure is told once for each reason, until the work goes
+    /// well again: it is tried every few minutes. [`StoreError::Closed`] is none: the daemon stops.
+    pub(super) fn upkeep<T>(
+        &self,
+        work: &'static str,
+        outcome: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match &outcome {
+            Ok(_) if self.failing.lock().is_over(work) => self.events.upkeep_resumed(work),
+            Ok(_) | Err(StoreError::Closed) => {}
+            Err(error) => {
+                let is_news = self.failing.lock().is_news(work, error.gist());
+                let news = is_news.then_some(error as &dyn std::error::Error);
+                self.events.upkeep_failed(work, news);
+                self.judge(error);
+            }
+        }
+        outcome
     }
 
     /// Why there is no committer that answers.

@@ -3,7 +3,8 @@
 //! ```text
 //! <store>/lock                          flock; holds the holder's pid
 //! <store>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
-//! <store>/tiers/raw|5m|1h/<start>-<end>/  samples or rollups of [start, end), ms since 1970
+//! <store>/tiers/raw|5m|1h/<start>-<end>/  samples or rollups of [start, end), ms since 1970;
+//!                                       <start>-<end>.<n>/ where it was written anew the nth time
 //!     manifest                          what is in it
 //!     db/                               trees `samples` or `rollups`, `series`, `terms`
 //! <store>/history/<number:016>/         probes, transitions, audit
@@ -112,6 +113,22 @@ pub(super) fn range_name(start: Timestamp, end: Timestamp) -> String {
     format!("{}-{}", start.as_millis(), end.as_millis())
 }
 
+/// The name of a partition of samples that took the place of others of its range.
+pub(super) fn generation_name(range_name: &str, generation: u64) -> String {
+    match generation {
+        0 => range_name.to_owned(),
+        _ => format!("{range_name}.{generation}"),
+    }
+}
+
+/// The generation in the name of a partition of that range.
+pub(super) fn generation_of(range_name: &str, name: &str) -> Option<u64> {
+    match name.strip_prefix(range_name)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}
+
 /// The name of anything that is numbered.
 pub(super) fn numbered(number: u64) -> String {
     format!("{number:016}")
@@ -201,6 +218,17 @@ mod tests {
         assert_eq!(read(&rank(7)), Some((7, None, false)));
         assert_eq!(read(&keys[0][..11]), None);
         assert_eq!(read(&[&keys[0][..], b"x"].concat()), None);
+    }
+
+    #[test]
+    fn generations_are_known_by_their_names() {
+        for generation in [0, 1, 12] {
+            let name = generation_name("5-9", generation);
+            assert_eq!(generation_of("5-9", &name), Some(generation));
+        }
+        for other in ["5-90", "5-9.tmp", "5-9.1.tmp", "5-9.1.old.tmp", "6-9"] {
+            assert_eq!(generation_of("5-9", other), None);
+        }
     }
 
     #[test]

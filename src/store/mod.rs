@@ -33,6 +33,7 @@ mod keys;
 mod layout;
 mod lock;
 mod partition;
+mod quarantine;
 mod record;
 mod recovery;
 mod restore;
@@ -135,7 +136,7 @@ impl Store {
         backup::remove_leftovers(dir)?;
         let handles = Arc::new(Handles::new(parts.engine));
         let head = Head::new(parts.options.series_max);
-        let found = recovery::recover(dir, &parts.wal, &handles, head)?;
+        let found = recovery::recover(dir, &parts.wal, &handles, head, parts.clock.now())?;
         let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
@@ -176,6 +177,7 @@ impl Store {
             maintenance: Mutex::default(),
             backing_up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            failing: Mutex::default(),
             restart: watch::Sender::new(None),
             lock: Mutex::new(Some(lock)),
         }));
@@ -412,13 +414,13 @@ impl Store {
     ///
     /// Blocking: async code calls it by `spawn_blocking`, as [`Store::clean_up`] and [`Store::close`].
     pub fn seal(&self) -> Result<u64, StoreError> {
-        seal::seal(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("seal", seal::seal(&self.0))
     }
 
     /// Makes one partition out of others, if any is due: a longer one, or one of rollups. Tells whether
     /// there was one; then there may be another. Blocking, for a minute where series are many.
     pub fn compact_next(&self) -> Result<bool, StoreError> {
-        compact::compact_next(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("compact", compact::compact_next(&self.0))
     }
 
     /// Carries out all compaction that is due; tells how many partitions that made. Sealing and
@@ -438,7 +440,7 @@ impl Store {
 
     /// Removes what is older than its retention, and what is more than [`Options::size_max`]. Blocking.
     pub fn clean_up(&self) -> Result<CleanUp, StoreError> {
-        retention::clean_up(&self.0).inspect_err(|error| self.0.judge(error))
+        self.0.upkeep("clean up", retention::clean_up(&self.0))
     }
 
     /// Ends when only a restart helps, and says why: the engine met a full disk, say, and holds on to

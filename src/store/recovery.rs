@@ -16,7 +16,7 @@ use super::{
     head::{Admission, Bounds, Head, Series},
     keys, layout,
     partition::{Handles, Partition},
-    record::{BadRecord, ChangeRecord, CheckpointRecord},
+    quarantine, record::{BadRecord, ChangeRecord, CheckpointRecord},
     rollup::Tier,
     state::{State, numbers},
     tiers::Tiers,
@@ -50,6 +50,8 @@ pub(super) struct Found {
     pub(super) next_segment: u64,
     /// Files of the log with damage: to be put aside once a checkpoint has replaced them.
     pub(super) damaged: Vec<PathBuf>,
+    /// When that was.
+    pub(super) at: Timestamp,
 }
 
 /// Makes the directories, removes what was not finished, and reads everything.
@@ -58,6 +60,7 @@ pub(super) fn recover(
     options: &WalOptions,
     handles: &Arc<Handles>,
     head: Head,
+    now: Timestamp,
 ) -> Result<Found, StoreError> {
     let bad_format = check_format(dir, options)?;
     let others = [keys::WAL, keys::HISTORY, keys::CATALOG, keys::QUARANTINE].map(PathBuf::from);
@@ -77,10 +80,12 @@ pub(super) fn recover(
         next_segment: FIRST_SEGMENT,
         last: None,
         damaged: Vec::new(),
+        at: now,
     };
     found.recovery.quarantined.extend(bad_format);
-    found.state.tiers = Arc::new(load_tiers(dir, handles, &mut found.recovery)?);
-    let history = load_all(dir, Path::new(keys::HISTORY), handles, &mut found.recovery)?;
+    found.state.tiers = Arc::new(load_tiers(dir, handles, &mut found.recovery, now)?);
+    let history = Path::new(keys::HISTORY);
+    let history = load_all(dir, history, handles, &mut found.recovery, now)?;
     found.state.history.partitions = Arc::new(history);
     replay(dir, options, handles, &mut found)?;
     settle(&mut found.state);
@@ -132,10 +137,11 @@ fn load_tiers(
     dir: &Path,
     handles: &Arc<Handles>,
     recovery: &mut Recovery,
+    now: Timestamp,
 ) -> Result<Tiers, StoreError> {
     let mut tiers = Tiers::default();
     for tier in Tier::ALL {
-        for partition in load_all(dir, &keys::tier(tier), handles, recovery)? {
+        for partition in load_all(dir, &keys::tier(tier), handles, recovery, now)? {
             tiers.add(tier, partition);
         }
     }
@@ -169,6 +175,7 @@ fn load_all(
     name: &Path,
     handles: &Arc<Handles>,
     recovery: &mut Recovery,
+    now: Timestamp,
 ) -> Result<Vec<Arc<Partition>>, StoreError> {
     let mut loaded = Vec::new();
     for path in list(&dir.join(name))? {
@@ -176,7 +183,7 @@ fn load_all(
             Ok(partition) => loaded.push(Arc::new(partition)),
             Err(error @ StoreError::Damaged { .. }) => {
                 recovery.quarantined.push(error.to_string());
-                put_aside(dir, &path)?;
+                quarantine::put_aside(dir, &path, now)?;
             }
             // Descriptors or rights are missing, say: that is no reason to move it away.
             Err(error) => return Err(error),
@@ -186,15 +193,6 @@ fn load_all(
         (p.manifest().start, p.manifest().history.iter().map(|s| s.last).sum::<u64>())
     });
     Ok(loaded)
-}
-
-/// Moves what is damaged to where nobody trips over it.
-pub(super) fn put_aside(dir: &Path, path: &Path) -> Result<(), StoreError> {
-    let name = path.file_name().unwrap_or_default();
-    let quarantine = dir.join(keys::QUARANTINE);
-    let free = (0_u32..).map(|n| quarantine.join(format!("{}.{n}", name.to_string_lossy())));
-    let to = free.into_iter().find(|to| !to.exists()).expect("there are more numbers than files");
-    fs::rename(path, to).map_err(StoreError::io("put aside", path))
 }
 
 /// Restores the last checkpoint and replays the log from there on.
@@ -218,6 +216,7 @@ fn replay(
         found.recovery.quarantined.push(format!("segment {from} of the log is missing"));
     }
     let mut expected = from;
+    let mut before: Option<(PathBuf, End)> = None;
     for number in segments.iter().copied().filter(|number| *number >= from) {
         let path = keys::segment(&options.dir, number);
         if number != expected {
@@ -225,12 +224,17 @@ fn replay(
                 .recovery
                 .quarantined
                 .push(format!("segments {expected} to {number} of the log are missing"));
+            before = None;
         }
         expected = number + 1;
         let end = replay_segment(&path, found)?;
+        if let Some((path, cut)) = before.take() {
+            judge_length(&path, &cut, end.before, found);
+        }
         judge(&path, &end, Some(number) == newest, found);
         found.log_bytes += end.good;
         found.last = Some((number, end.good));
+        before = Some((path, end));
     }
     Ok(())
 }
@@ -390,6 +394,24 @@ fn judge(path: &Path, end: &End, is_last: bool, found: &mut Found) {
     } else if end.torn > 0 {
         damage.push(format!("{shown}: the last {} bytes are damaged, segments follow", end.torn));
     }
+    // It was durable before the segment had its name: no crash leaves it so.
+    if end.before.is_none() && end.gaps.is_empty() {
+        damage.push(format!("{shown}: its beginning is damaged"));
+    }
+    report(path, damage, found);
+}
+
+/// A segment that is shorter than the next one remembers it has lost its end, if at the end of a frame.
+fn judge_length(path: &Path, end: &End, left: Option<u64>, found: &mut Found) {
+    let missing = end.missing(left.unwrap_or_default());
+    if missing > 0 {
+        let shown = path.display();
+        let told = format!("{shown}: its last {missing} bytes are missing, segments follow");
+        report(path, vec![told], found);
+    }
+}
+
+fn report(path: &Path, damage: Vec<String>, found: &mut Found) {
     if !damage.is_empty() && !found.damaged.iter().any(|known| known == path) {
         found.damaged.push(path.to_owned());
     }
@@ -462,7 +484,9 @@ pub(super) fn open_log(
                 _ => Ok(wal),
             }
         }
-        None if found.recovery.quarantined.is_empty() => Wal::begin(options.clone(), FIRST_SEGMENT),
+        None if found.recovery.quarantined.is_empty() => {
+            Wal::begin(options.clone(), FIRST_SEGMENT, 0)
+        }
         _ => replace_log(dir, options, found, events),
     }
 }
@@ -474,10 +498,10 @@ fn replace_log(
     found: &Found,
     events: &StoreEvents,
 ) -> Result<Wal, StoreError> {
-    let wal = Wal::begin(options.clone(), found.next_segment)?;
+    let wal = Wal::begin(options.clone(), found.next_segment, 0)?;
     write_checkpoint(options, found.next_segment, &found.head, &found.state)?;
     for path in &found.damaged {
-        put_aside(dir, path)?;
+        quarantine::put_aside(dir, path, found.at)?;
     }
     commit::remove_before(options, found.next_segment, events);
     Ok(wal)

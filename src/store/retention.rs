@@ -15,11 +15,15 @@ use super::{
     history::Kind,
     keys,
     partition::{self, Partition},
+    quarantine::{self, Limits},
     rollup::Tier,
     state::State,
     tiers::{Part, Tiers},
 };
 use crate::{limits, time::Timestamp};
+
+/// The piece of upkeep that keeps the store within its size.
+const SHRINKING: &str = "shrink";
 
 /// Kinds of data that have a retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +42,8 @@ pub enum DataKind {
     Audit,
     /// Sums of observations to which nothing is added any more.
     Accumulators,
+    /// What was damaged and put aside.
+    Quarantine,
 }
 
 impl DataKind {
@@ -51,6 +57,7 @@ impl DataKind {
             Self::Transitions => "transitions",
             Self::Audit => "audit",
             Self::Accumulators => "accumulators",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -78,7 +85,7 @@ impl From<Kind> for DataKind {
 /// What went of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// Samples, rollups, entries or accumulators.
+    /// Samples, rollups, entries, accumulators or damaged files.
     pub count: u64,
     /// Their bytes; what was in memory only counts as large as it was in the log.
     pub bytes: u64,
@@ -137,6 +144,7 @@ pub(super) fn clean_up(store: &Inner) -> Result<CleanUp, StoreError> {
     }
     clean_history(store, now.minus(store.options.history_retention), &mut freed)?;
     clean_accumulators(store, now.minus(store.options.retention), &mut freed)?;
+    freed.add(DataKind::Quarantine, clean_quarantine(store, now)?);
     if let Some(size_max) = store.options.size_max {
         shrink(store, size_max, &mut freed)?;
     }
@@ -179,12 +187,13 @@ fn remove(
 }
 
 /// Removes the oldest partitions, the finest tier first, until the store is small enough. What no
-/// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same.
+/// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same. The
+/// newest samples stay: where log and small state alone are too much, nothing else would be left.
 fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), StoreError> {
     let before = freed.partitions;
     while size(store) > size_max {
         let state = store.state();
-        let Some((tier, oldest)) = state.tiers.all().next() else { break };
+        let Some((tier, oldest)) = superfluous(&state.tiers) else { break };
         let oldest = Arc::clone(oldest);
         if !state.tiers.is_rolled_up(tier, &oldest)
             && let Err(error) = roll_up(store, tier, &oldest)
@@ -198,7 +207,21 @@ fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), Store
     if freed.for_size > 0 {
         store.events.cleaned_for_size(freed.for_size, size_max);
     }
+    let size = size(store);
+    let mut failing = store.failing.lock();
+    if size <= size_max {
+        failing.is_over(SHRINKING);
+    } else if failing.is_news(SHRINKING, "too large".to_owned()) {
+        store.events.too_large(size, size_max);
+    }
     Ok(())
+}
+
+/// What goes first where the store is too large: the oldest of the finest tier, but for the newest
+/// partition of samples.
+fn superfluous<P: Part>(tiers: &Tiers<P>) -> Option<(Tier, &P)> {
+    let newest = tiers.of(Tier::Raw).last().map(Part::range);
+    tiers.all().find(|(tier, part)| *tier != Tier::Raw || Some(part.range()) != newest)
 }
 
 /// Bytes on disk, as [`Stats`](super::Stats) has them.
@@ -230,6 +253,13 @@ fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result
         freed.add(kind.into(), gone);
     }
     Ok(())
+}
+
+/// What is damaged is kept as long as the history, and less where it is much.
+fn clean_quarantine(store: &Inner, now: Timestamp) -> Result<(u64, u64), StoreError> {
+    let oldest = now.minus(store.options.history_retention);
+    let limits = Limits { oldest, store_bytes_max: store.options.size_max };
+    quarantine::clean(&store.dir, limits, &store.events)
 }
 
 fn clean_accumulators(

@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 use super::{
     Inner, Snapshot, StoreError,
     commit::Rotated,
+    head::{self, Head},
     history::Kind,
     keys,
     partition::{self, Content, Partition, Plan, Points, Values},
@@ -42,6 +43,11 @@ const CATALOG_COPIES: usize = 2;
 const CATALOG_INTERVAL: Duration = Duration::from_hours(24);
 /// What a sample takes in a partition, generously.
 const SEALED_SAMPLE_BYTES: u64 = 4;
+/// What a series takes there beside its samples and labels: the heads of its chunk, its place in the
+/// index.
+const SEALED_SERIES_BYTES: u64 = 64;
+/// How often a label may stand there: among the labels of its series, and in the index.
+const LABEL_COPIES: u64 = 2;
 /// Free disk that sealing leaves alone: the engine must never be the one to meet the end of it.
 const RESERVE_BYTES: u64 = 8 << 20;
 
@@ -50,6 +56,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     let _alone = store.maintenance.lock();
     store.handles.close_idle();
     store.cut_unseen();
+    report_unreadable(store);
     // However little may come late: what is asked most, the last minutes, is answered from memory.
     let open = store.options.out_of_order_window.max(RANGE);
     let floor = store.clock.now().minus(open).aligned(RANGE);
@@ -59,7 +66,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     if !samples_due && !history_due {
         return shorten_log(store);
     }
-    need_room(&store.dir, store.head.samples(), &state)?;
+    need_room(&store.dir, room_needed(&store.head, &state, floor))?;
     store.edit(move |state| {
         if samples_due {
             state.floor = state.floor.max(floor);
@@ -69,6 +76,17 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     store.cut_unseen();
     store.handles.close_idle();
     Ok(sealed)
+}
+
+/// Tells of what readers and the committer could not read in memory.
+fn report_unreadable(store: &Inner) {
+    let times = head::take_unreadable();
+    if times > 0 {
+        store.events.quarantined(&format!(
+            "samples in memory, which made no sense {times} times and were left out: the memory of the \
+             host is damaged, or it is a defect"
+        ));
+    }
 }
 
 /// Seals what lies before the floor, where nothing is added any more.
@@ -230,13 +248,23 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-/// Whether there is twice the room that sealing can need, and a reserve: an engine that meets a full
-/// disk may hang.
-fn need_room(dir: &Path, samples: u64, state: &State) -> Result<(), StoreError> {
+/// Bytes that sealing up to `floor` can write: samples, labels in each partition in which they may be,
+/// history.
+pub(super) fn room_needed(head: &Head, state: &State, floor: Timestamp) -> u64 {
+    let oldest = head.oldest(state.sealed).unwrap_or(floor).aligned(RANGE);
+    let ranges = floor.since(oldest).as_millis().div_ceil(RANGE.as_millis());
+    let (series, label_bytes) = head.in_partitions(usize::try_from(ranges).unwrap_or(usize::MAX));
+    head.samples() * SEALED_SAMPLE_BYTES
+        + series * SEALED_SERIES_BYTES
+        + label_bytes * LABEL_COPIES
+        + state.history.unsealed() as u64 * 1024
+}
+
+/// Whether there is twice that room, and a reserve: an engine that meets a full disk may hang.
+fn need_room(dir: &Path, bytes: u64) -> Result<(), StoreError> {
     let disk =
         rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let bytes = samples * SEALED_SAMPLE_BYTES + state.history.unsealed() as u64 * 1024;
     let needed = RESERVE_BYTES + 2 * bytes;
     if free >= needed { Ok(()) } else { Err(StoreError::NoSpace { needed, free }) }
 }

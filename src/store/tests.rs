@@ -2,6 +2,7 @@
 
 mod damage;
 mod labels;
+mod upkeep;
 
 use std::{
     fs,

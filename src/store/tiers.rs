@@ -18,6 +18,10 @@ pub(super) trait Part: Clone {
     fn bytes(&self) -> u64;
     /// Whether it can be read.
     fn is_usable(&self) -> bool;
+    /// How often its range was written anew.
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// Whether all of `[start, end)` lies in its range.
     fn covers(&self, (start, end): Range) -> bool {
@@ -55,6 +59,10 @@ impl Part for Arc<Partition> {
 
     fn is_usable(&self) -> bool {
         !self.is_damaged()
+    }
+
+    fn generation(&self) -> u64 {
+        self.manifest().generation
     }
 }
 
@@ -117,16 +125,17 @@ impl<P: Part> Tiers<P> {
         self.of(coarser).iter().any(|other| other.is_usable() && other.covers(part.range()))
     }
 
-    /// Takes out what lies in the range of another partition of its tier: a crash between publishing a
-    /// partition and removing those that it was made of leaves both.
+    /// Takes out what lies in the range of another partition of its tier, of two of the same range the
+    /// one of the lower generation: a crash between publishing a partition and removing those that it
+    /// was made of leaves both.
     pub(super) fn take_superseded(&mut self) -> Vec<P> {
         let mut taken = Vec::new();
         for tier in Tier::ALL {
             let parts = std::mem::take(self.of_mut(tier));
             let is_superseded = |part: &P| {
-                parts
-                    .iter()
-                    .any(|other| other.range() != part.range() && other.covers(part.range()))
+                let later =
+                    |other: &P| other.range() != part.range() || other.generation() > part.generation();
+                parts.iter().any(|other| other.covers(part.range()) && later(other))
             };
             let (gone, stay) = parts.iter().cloned().partition(is_superseded);
             *self.of_mut(tier) = stay;

@@ -123,9 +123,19 @@ fn walk(store: &Path, tell: &mut dyn FnMut(Step<'_>) -> bool) -> Result<Verifica
 /// What is looked at as one.
 enum Unit {
     Format(PathBuf),
-    /// A file of the log, and whether it is the last.
-    Log(PathBuf, bool),
+    /// A file of the log, and the segment after it.
+    Log(PathBuf, Next),
     Place(Place),
+}
+
+/// The segment after a file of the log.
+enum Next {
+    /// There is none: it is the last.
+    None,
+    /// This one.
+    Follows(PathBuf),
+    /// One that does not follow it at once.
+    Other,
 }
 
 impl Unit {
@@ -144,11 +154,7 @@ fn units(store: &Path) -> Result<Vec<(Unit, u64)>, StoreError> {
         units.push(Unit::Format(format));
     }
     let log = layout::files(&store.join(keys::WAL))?;
-    let last = log.iter().rfind(|path| keys::segment_number(path).is_some()).cloned();
-    units.extend(log.into_iter().map(|path| {
-        let is_last = Some(&path) == last.as_ref();
-        Unit::Log(path, is_last)
-    }));
+    units.extend(log.iter().map(|path| Unit::Log(path.clone(), next(path, &log))));
     units.extend(layout::places(store)?.into_iter().map(Unit::Place));
     let size = |unit: &Unit| match fs::metadata(unit.path()) {
         Ok(data) if data.is_dir() => partition::size_of(unit.path()),
@@ -161,6 +167,17 @@ fn units(store: &Path) -> Result<Vec<(Unit, u64)>, StoreError> {
             (unit, bytes)
         })
         .collect())
+}
+
+fn next(path: &Path, log: &[PathBuf]) -> Next {
+    let number = keys::segment_number(path).unwrap_or(u64::MAX);
+    let later = |(path, other): (&PathBuf, u64)| (other > number).then(|| (other, path.clone()));
+    let segments = log.iter().filter_map(|path| Some((path, keys::segment_number(path)?)));
+    match segments.filter_map(later).min() {
+        None => Next::None,
+        Some((next, path)) if next - number == 1 => Next::Follows(path),
+        Some(_) => Next::Other,
+    }
 }
 
 struct Walk<'a> {
@@ -177,7 +194,7 @@ impl Walk<'_> {
     fn unit(&mut self, unit: &Unit) {
         match unit {
             Unit::Format(path) => self.format(path),
-            Unit::Log(path, is_last) => self.log(path, *is_last),
+            Unit::Log(path, next) => self.log(path, next),
             Unit::Place(place) => self.place(place),
         }
     }
@@ -216,14 +233,14 @@ impl Walk<'_> {
         }
     }
 
-    fn log(&mut self, path: &Path, is_last: bool) {
+    fn log(&mut self, path: &Path, next: &Next) {
         let loss = "samples and changes that were acknowledged and not sealed yet";
         let advice = "start the daemon: it uses what can be read and puts the file aside; or restore \
                       a backup";
         let problems = if keys::checkpoint_number(path).is_some() {
             checkpoint_problems(path)
         } else {
-            segment_problems(path, is_last)
+            segment_problems(path, next)
         };
         for problem in problems.unwrap_or_else(|error| vec![error.to_string()]) {
             self.problem(path, problem, loss, advice);
@@ -252,18 +269,26 @@ fn checkpoint_problems(path: &Path) -> Result<Vec<String>, StoreError> {
     Ok(if read.whole { Vec::new() } else { vec![bad] })
 }
 
-fn segment_problems(path: &Path, is_last: bool) -> Result<Vec<String>, StoreError> {
+fn segment_problems(path: &Path, next: &Next) -> Result<Vec<String>, StoreError> {
     let mut problems = Vec::new();
     let end = wal::read_segment(path, |payload| {
         problems.extend(group::read(payload, &mut Nothing).err().map(|bad| bad.to_string()));
     })?;
-    if end.good == 0 {
+    if end.before.is_none() {
         problems.push("the header".to_owned());
     }
     problems.extend(end.gaps.iter().map(|(from, to)| format!("bytes {from} to {to}")));
     // What follows the last whole frame of the last segment was never acknowledged.
-    if end.torn > 0 && !is_last {
+    if end.torn > 0 && !matches!(next, Next::None) {
         problems.push(format!("bytes {} to {}", end.good, end.good + end.torn));
+    }
+    // The next one may vanish meanwhile; it is looked at for itself, too.
+    let left = match next {
+        Next::Follows(next) => wal::length_before(next).ok().flatten(),
+        Next::None | Next::Other => None,
+    };
+    if let Some(left) = left.filter(|left| end.missing(*left) > 0) {
+        problems.push(format!("bytes {} to {left}, which are missing", left - end.missing(left)));
     }
     Ok(problems)
 }

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::super::{
     StoreError,
-    partition::{Content, Partition, Scan, Values, Writer},
+    partition::{BadChunk, Content, Partition, Scan, Values, Writer},
     rollup::{Rollup, Tier, roll, roll_up, thin},
 };
 use crate::model::{HistogramSample, Labels, Sample};
@@ -14,13 +14,12 @@ use crate::model::{HistogramSample, Labels, Sample};
 pub(super) struct Merge<'a> {
     tier: Tier,
     sources: Vec<Source<'a>>,
-    /// What could not be read, each damage once.
-    lost: &'a mut Vec<StoreError>,
+    /// What could not be read.
+    lost: &'a mut Vec<BadChunk>,
 }
 
 struct Source<'a> {
     tier: Tier,
-    partition: &'a Partition,
     scan: Scan<'a>,
     next: Option<(Labels, Content)>,
 }
@@ -39,12 +38,12 @@ impl<'a> Merge<'a> {
     pub(super) fn of(
         tier: Tier,
         inputs: &'a [(Tier, Arc<Partition>)],
-        lost: &'a mut Vec<StoreError>,
+        lost: &'a mut Vec<BadChunk>,
     ) -> Result<Self, StoreError> {
         let mut sources = Vec::new();
         for (tier, partition) in inputs {
             let scan = partition.scan()?;
-            let mut source = Source { tier: *tier, partition, scan, next: None };
+            let mut source = Source { tier: *tier, scan, next: None };
             source.advance(lost)?;
             sources.push(source);
         }
@@ -71,18 +70,11 @@ fn in_order(a: &Labels, b: &Labels) -> Ordering {
 }
 
 impl Source<'_> {
-    /// Reads the next series. One that is damaged is left out; where more than that is damaged, nothing
-    /// of the partition can be trusted.
-    fn advance(&mut self, lost: &mut Vec<StoreError>) -> Result<(), StoreError> {
-        self.next = loop {
-            match self.scan.next().transpose() {
-                Ok(next) => break next,
-                Err(error @ StoreError::Damaged { .. }) if !self.partition.is_damaged() => {
-                    lost.push(error);
-                }
-                Err(error) => return Err(error),
-            }
-        };
+    /// Reads the next series; chunks that are damaged are left out. Where more than that is damaged,
+    /// nothing of the partition can be trusted.
+    fn advance(&mut self, lost: &mut Vec<BadChunk>) -> Result<(), StoreError> {
+        self.next = self.scan.next().transpose()?;
+        lost.append(&mut self.scan.take_bad());
         Ok(())
     }
 }

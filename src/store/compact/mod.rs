@@ -20,8 +20,8 @@ use std::{
 use self::plan::{Horizon, Job};
 use super::{
     Inner, StoreError,
-    partition::{self, Partition},
-    recovery,
+    partition::{self, BadChunk, Partition},
+    quarantine,
     rollup::Tier,
     tiers::Part,
 };
@@ -63,8 +63,8 @@ fn has_damage(job: &Job<Arc<Partition>>) -> bool {
 
 fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
     need_room(&store.dir, job.bytes())?;
-    let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range);
-    let mut lost: Vec<StoreError> = Vec::new();
+    let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range).anew()?;
+    let mut lost = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
         let mut merge = merge::Merge::of(job.tier, &job.inputs, &mut lost)?;
         while let Some(series) = merge.next()? {
@@ -75,9 +75,13 @@ fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
-    for error in &lost {
-        store.events.quarantined(&error.to_string());
-    }
+    // Those of finer tiers stay where they are.
+    let goes = |chunk: &BadChunk| {
+        job.inputs.iter().any(|(tier, part)| *tier == job.tier && part.dir() == chunk.partition)
+    };
+    let (gone, stay): (Vec<_>, Vec<_>) = lost.into_iter().partition(goes);
+    store.report_chunks(&stay);
+    store.keep_chunks(&new, &gone)?;
     store.events.compacted(job.tier.name(), job.inputs.len(), new.manifest().bytes);
     publish(store, job, Arc::new(new))?;
     store.handles.close_idle();
@@ -91,7 +95,7 @@ fn publish(
     job: &Job<Arc<Partition>>,
     new: Arc<Partition>,
 ) -> Result<(), StoreError> {
-    let (tier, range, place) = (job.tier, job.range, new.dir().to_owned());
+    let (tier, range) = (job.tier, job.range);
     let is_replaced = |p: &&Arc<Partition>| p.lies_in(range) || (p.is_damaged() && p.meets(range));
     let replaced: Vec<Arc<Partition>> =
         store.state().tiers.of(tier).iter().filter(is_replaced).cloned().collect();
@@ -101,10 +105,9 @@ fn publish(
         tiers.remove(tier, |known| dirs.contains(known.dir()));
         tiers.add(tier, new);
     })?;
-    // One of the same name has lost its place on disk already.
-    for old in replaced.iter().filter(|old| old.dir() != place) {
+    for old in &replaced {
         if old.is_damaged() {
-            recovery::put_aside(&store.dir, old.dir())?;
+            quarantine::put_aside(&store.dir, old.dir(), store.clock.now())?;
         } else {
             old.doom();
         }

@@ -343,6 +343,21 @@ fn a_store_that_is_too_large_loses_its_oldest_samples_and_keeps_their_rollups() 
 }
 
 #[test]
+fn the_newest_samples_stay_however_small_the_store_has_to_be() {
+    let mut fixture = Fixture::new(Options::default());
+    let store = fixture.lived(3 * 24);
+    store.compact().unwrap();
+    let newest = fixture.names(Tier::Raw).pop().unwrap();
+    drop(store);
+    fixture.options.size_max = Some(1);
+    let store = fixture.open();
+    let freed = store.clean_up().unwrap();
+    assert!(freed.for_size > 0, "{freed:?}");
+    assert_eq!(fixture.names(Tier::Raw), [newest]);
+    assert_eq!(store.clean_up().unwrap().for_size, 0);
+}
+
+#[test]
 fn sums_of_observations_go_when_nothing_is_added_any_more() {
     let fixture = Fixture::new(Options::default());
     let store = fixture.open();

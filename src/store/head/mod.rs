@@ -29,7 +29,7 @@ use crate::{
 
 pub(super) use epochs::{Epoch, Epochs, Hold};
 pub(super) use refusal::{Admission, Bounds, Refusal};
-pub(super) use series::{BadBlocks, Open, Series};
+pub(super) use series::{BadBlocks, Open, Series, take_unreadable};
 
 /// The open window.
 #[derive(Debug)]
@@ -172,6 +172,17 @@ impl Head {
     /// The oldest sample that is not before `from`, whoever sees it.
     pub(super) fn oldest(&self, from: Timestamp) -> Option<Timestamp> {
         self.all().iter().filter_map(|series| series.lock().first_from(from)).min()
+    }
+
+    /// How many series partitions of so many ranges may hold in all, and the bytes of their labels: each
+    /// counts once in each range, and no more often than it has samples.
+    pub(super) fn in_partitions(&self, ranges: usize) -> (u64, u64) {
+        let of = |series: &Arc<Series>| {
+            let times = series.lock().len().min(ranges) as u64;
+            let labels: usize = series.labels().iter().map(|(name, value)| name.len() + value.len()).sum();
+            (times, times * labels as u64)
+        };
+        self.all().iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
     /// The newest sample's time, whoever sees it.

@@ -4,6 +4,8 @@
 //! newer, and so that a commit that fails is taken back. Samples go from the tail into blocks when
 //! every reader sees them; late ones are merged in then.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
@@ -246,8 +248,9 @@ impl Open {
                 let mut samples = Vec::new();
                 decode_one(&self.blocks[at..], &mut samples);
                 let mut times = samples.iter().map(|sample| sample.timestamp);
-                let in_block = times.find(|time| *time >= from);
-                return in_tail.into_iter().chain(in_block).min();
+                if let Some(in_block) = times.find(|time| *time >= from) {
+                    return in_tail.into_iter().chain([in_block]).min();
+                }
             }
             at += header.len;
         }
@@ -559,9 +562,22 @@ fn decode_all(mut blocks: &[u8], out: &mut Vec<Sample>) {
     }
 }
 
-/// Decodes the first of some blocks.
+/// Decodes the first of some blocks. It was encoded here, or comes from a checkpoint, whose CRC-32 is
+/// trusted: decoding all blocks would make a start longer, and finds nothing but what a CRC-32 misses,
+/// and defects. Where one makes no sense all the same, it is left out and counted: the committer must
+/// not die of it.
 fn decode_one(mut blocks: &[u8], out: &mut Vec<Sample>) {
-    block::decode(&mut blocks, out).expect("blocks of the head were encoded or checked by it");
+    if block::decode(&mut blocks, out).is_err() {
+        UNREADABLE.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How often a block made no sense, of all series: a counter in each would cost more than it is worth.
+static UNREADABLE: AtomicU64 = AtomicU64::new(0);
+
+/// How often a block in memory made no sense, since this was last asked.
+pub(in crate::store) fn take_unreadable() -> u64 {
+    UNREADABLE.swap(0, Ordering::Relaxed)
 }
 
 fn as_u32(number: usize) -> u32 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Sample;
+use crate::{model::Sample, store::chunk::block};
 
 const HOUR: Duration = Duration::from_hours(1);
 const ALWAYS: Epoch = Epoch::MAX;
@@ -166,4 +166,38 @@ proptest! {
             prop_assert_eq!(seconds_at(&head, hold.epoch()), expected.iter().copied().collect::<Vec<_>>());
         }
     }
+}
+
+#[test]
+fn a_block_that_makes_no_sense_is_left_out_and_counted() {
+    let head = Head::new(10);
+    for second in 0..300 {
+        put(&head, second * 30, (second as f64).sqrt());
+    }
+    let view = head.all()[0].view(ALWAYS, OPEN.floor, OPEN.latest);
+    let mut blocks = view.into_blocks(OPEN.floor);
+    let first = block::peek(&blocks).unwrap();
+    let makes_no_sense = (0..first.len).find(|at| {
+        blocks[*at] ^= 0xff;
+        let bad = block::decode(&mut &blocks[..], &mut Vec::new()).is_err();
+        let hidden = block::peek(&blocks) == Ok(first);
+        blocks[*at] ^= 0xff;
+        bad && hidden
+    });
+    blocks[makes_no_sense.unwrap()] ^= 0xff;
+    let head = Head::new(10);
+    head.restore(&Labels::of("up", []), blocks).unwrap();
+    let left = 300 - first.count;
+    assert_eq!(take_unreadable(), 0);
+    assert_eq!(seconds(&head).len(), left);
+    assert_eq!(take_unreadable(), 1);
+    let from = first.first.plus(Duration::from_secs(1));
+    assert_eq!(head.oldest(from), Some(first.last.plus(Duration::from_secs(30))));
+    // Late ones have everything decoded and encoded anew.
+    for second in 280..299 {
+        assert_eq!(put(&head, second * 30 + 7, 1.0), Admission::Accepted);
+    }
+    head.cut(first.last.plus(Duration::from_secs(100)));
+    assert_eq!(seconds(&head).len(), left + 19 - 3);
+    assert!(take_unreadable() > 0);
 }

@@ -49,9 +49,9 @@ pub(super) use self::{
     content::{Content, Points, Values},
     handles::Handles,
     read::{Asked, as_column},
-    scan::Scan,
+    scan::{BadChunk, Scan},
     verify::{PartitionReport, verify_partition},
-    writer::{Plan, Writer, remove, size_of, write},
+    writer::{Plan, Writer, is_gone, remove, size_of, write},
 };
 
 /// Damaged chunks that are remembered: a partition with more counts as damaged as a whole.

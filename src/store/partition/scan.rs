@@ -1,6 +1,6 @@
 //! Everything in a partition, series by series, in bounded memory: for compaction and backups.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use super::{
     super::{
@@ -21,6 +21,19 @@ const BYTES_AT_ONCE: usize = 512 << 10;
 /// Series whose labels are read at once.
 const LABELS_AT_ONCE: u32 = 1024;
 
+/// A damaged chunk, as it lies in a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::store) struct BadChunk {
+    /// The directory of the partition.
+    pub(in crate::store) partition: PathBuf,
+    /// The series whose samples it had.
+    pub(in crate::store) labels: Labels,
+    pub(in crate::store) key: Vec<u8>,
+    pub(in crate::store) value: Vec<u8>,
+    /// What to report, where that was not done before.
+    pub(in crate::store) news: Option<String>,
+}
+
 /// A walk over all series of a partition, in the order of (metric name, labels).
 #[derive(Debug)]
 pub(in crate::store) struct Scan<'a> {
@@ -30,6 +43,8 @@ pub(in crate::store) struct Scan<'a> {
     /// Where the chunks go on that were not read yet; `None` at the end.
     from: Option<Vec<u8>>,
     labels: VecDeque<Labels>,
+    /// Chunks that were left out, and that nobody has taken yet.
+    bad: Vec<BadChunk>,
     /// The next series, and how many there are.
     rank: u32,
     count: u32,
@@ -40,16 +55,21 @@ impl Partition {
     pub(in crate::store) fn scan(&self) -> Result<Scan<'_>, StoreError> {
         let reader = Reader::of(self)?;
         let count = reader.series_count()?;
-        let (chunks, labels) = (VecDeque::new(), VecDeque::new());
-        Ok(Scan { reader, chunks, from: Some(Vec::new()), labels, rank: 0, count })
+        let (chunks, labels, bad) = (VecDeque::new(), VecDeque::new(), Vec::new());
+        Ok(Scan { reader, chunks, from: Some(Vec::new()), labels, bad, rank: 0, count })
     }
 }
 
 impl Scan<'_> {
-    /// The next series with all that it has; `None` at the end. A damaged chunk is an error, after
-    /// which the walk goes on with the next series; any other error comes again and again.
+    /// The next series with all that can be read of it; `None` at the end. Chunks that are damaged are
+    /// left out: see [`Scan::take_bad`]. An error comes again and again.
     pub(in crate::store) fn next(&mut self) -> Option<Result<(Labels, Content), StoreError>> {
         (self.rank < self.count).then(|| self.read())
+    }
+
+    /// The chunks that were left out since this was last asked.
+    pub(in crate::store) fn take_bad(&mut self) -> Vec<BadChunk> {
+        std::mem::take(&mut self.bad)
     }
 
     fn read(&mut self) -> Result<(Labels, Content), StoreError> {
@@ -73,14 +93,32 @@ impl Scan<'_> {
             return Err(partition.damage("chunks of series are missing"));
         }
         self.rank += 1;
-        let content = decode(partition.tier, &chunks);
-        content.map(|content| (labels.clone(), content)).map_err(|key| {
-            let told = partition.bad_chunk(&key, &labels);
-            told.unwrap_or_else(|| StoreError::Damaged {
-                path: partition.dir.clone(),
-                reason: format!("samples of {labels} are lost"),
-            })
-        })
+        let content = self.decode(&labels, chunks)?;
+        Ok((labels, content))
+    }
+
+    /// What chunks hold, but for those that are damaged. Too many of those damage the whole partition.
+    fn decode(
+        &mut self,
+        labels: &Labels,
+        chunks: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Content, StoreError> {
+        let partition = self.reader.partition;
+        let mut content = Content::none_of(partition.tier);
+        for (key, value) in chunks {
+            if content.add(&key, &value).is_ok() {
+                continue;
+            }
+            let news = partition.bad_chunk(&key, labels);
+            if partition.is_damaged() {
+                let known = || partition.damage("too many of its chunks are damaged");
+                return Err(news.unwrap_or_else(known));
+            }
+            let (labels, news) = (labels.clone(), news.map(|news| news.to_string()));
+            let partition = partition.dir.clone();
+            self.bad.push(BadChunk { partition, labels, key, value, news });
+        }
+        Ok(content)
     }
 
     fn read_labels(&mut self) -> Result<(), StoreError> {
@@ -108,24 +146,27 @@ impl Scan<'_> {
     }
 }
 
-/// The content of chunks; fails with the key of one that is damaged.
-fn decode(tier: Tier, chunks: &[(Vec<u8>, Vec<u8>)]) -> Result<Content, Vec<u8>> {
-    let mut values =
-        if tier == Tier::Raw { Values::Samples(Vec::new()) } else { Values::Rollups(Vec::new()) };
-    let mut found = Vec::new();
-    for (key, value) in chunks {
-        let bad = || key.clone();
-        let bytes = record::unseal(value).map_err(|_| bad())?;
-        if ChunkKey::read(key).is_some_and(|key| key.histograms) {
-            found.append(&mut histograms::decode(bytes).map_err(|_| bad())?);
-            continue;
-        }
-        match &mut values {
-            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(|_| bad())?,
-            Values::Rollups(all) => {
-                all.append(&mut rollups::decode(bytes).map_err(|_| bad())?);
-            }
-        }
+impl Content {
+    fn none_of(tier: Tier) -> Self {
+        let values = if tier == Tier::Raw {
+            Values::Samples(Vec::new())
+        } else {
+            Values::Rollups(Vec::new())
+        };
+        Self { values, histograms: Vec::new() }
     }
-    Ok(Content { values, histograms: found })
+
+    /// Appends what a chunk holds, or nothing of it.
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadRecord> {
+        let (bytes, bad) = (record::unseal(value)?, |_| BadRecord("chunk"));
+        if ChunkKey::read(key).is_some_and(|key| key.histograms) {
+            self.histograms.append(&mut histograms::decode(bytes).map_err(bad)?);
+            return Ok(());
+        }
+        match &mut self.values {
+            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(bad)?,
+            Values::Rollups(all) => all.append(&mut rollups::decode(bytes).map_err(bad)?),
+        }
+        Ok(())
+    }
 }

@@ -121,20 +121,20 @@ impl Check {
         let (mut all, mut losses): (Vec<Labels>, u64) = (Vec::new(), 0);
         let mut scan = partition.scan()?;
         while let Some(next) = scan.next() {
-            match next {
-                Ok((labels, content)) => {
-                    let key = (labels.metric(), &labels);
-                    if all.last().is_some_and(|last| (last.metric(), last) >= key) {
-                        self.wrong(partition, "its series are not in order");
-                    }
-                    self.content(partition, &content);
-                    all.push(labels);
-                }
-                Err(error) if partition.is_damaged() => return Err(error),
-                Err(error) => {
-                    losses += 1;
-                    self.problem(error.to_string());
-                }
+            let (labels, content) = next?;
+            let key = (labels.metric(), &labels);
+            if all.last().is_some_and(|last| (last.metric(), last) >= key) {
+                self.wrong(partition, "its series are not in order");
+            }
+            let (before, lost) = (self.report.samples, losses);
+            self.content(partition, &content);
+            for chunk in scan.take_bad() {
+                losses += 1;
+                let known = || format!("samples of {} are lost", chunk.labels);
+                self.problem(chunk.news.clone().unwrap_or_else(known));
+            }
+            if lost == losses || self.report.samples > before {
+                all.push(labels);
             }
         }
         self.report.series = all.len() as u64;

@@ -71,6 +71,18 @@ impl Plan {
         }
     }
 
+    /// The same under a name that none has in that range: for what takes the place of another, which
+    /// stays for those who read it.
+    pub(in crate::store) fn anew(mut self) -> Result<Self, StoreError> {
+        let entries = fs::read_dir(&self.parent).map_err(StoreError::io("list", &self.parent))?;
+        let known = |entry: fs::DirEntry| {
+            keys::generation_of(&self.name, entry.file_name().to_str()?).map(|known| known + 1)
+        };
+        self.manifest.generation = entries.flatten().filter_map(known).max().unwrap_or(0);
+        self.name = keys::generation_name(&self.name, self.manifest.generation);
+        Ok(self)
+    }
+
     /// History or a copy of the small state, below `parent`.
     pub(in crate::store) fn numbered(parent: &Path, number: u64) -> Self {
         Self {
@@ -432,11 +444,22 @@ fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Removes a directory so that a crash leaves all of it, or what the next start removes as unfinished.
-pub(in crate::store) fn remove(dir: &Path) -> io::Result<()> {
+/// The name that a directory has while it is being removed.
+fn going(dir: &Path) -> PathBuf {
     let mut going = dir.as_os_str().to_owned();
     going.push(format!(".old.{}", keys::UNFINISHED));
-    if Path::new(&going).exists() {
+    going.into()
+}
+
+/// Whether nothing is left of a directory that was removed.
+pub(in crate::store) fn is_gone(dir: &Path) -> bool {
+    !dir.exists() && !going(dir).exists()
+}
+
+/// Removes a directory so that a crash leaves all of it, or what the next start removes as unfinished.
+pub(in crate::store) fn remove(dir: &Path) -> io::Result<()> {
+    let going = going(dir);
+    if going.exists() {
         fs::remove_dir_all(&going)?;
     }
     fs::rename(dir, &going)?;

@@ -325,6 +325,24 @@ pub(super) struct ManifestRecord {
     /// `samples` counts rollups then, `oldest` and `newest` are times of theirs.
     #[prost(uint32, tag = "12")]
     pub tier: u32,
+    /// How often its range was written anew: the highest number counts.
+    #[prost(uint64, tag = "13")]
+    pub generation: u64,
+}
+
+/// A damaged chunk of a partition that has gone, for whoever wants to look.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct BadChunkRecord {
+    /// The directory in which it lay.
+    #[prost(string, tag = "1")]
+    pub partition: String,
+    #[prost(message, optional, tag = "2")]
+    pub labels: Option<LabelsRecord>,
+    /// Its key and value there.
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub value: Vec<u8>,
 }
 
 /// Entries of one kind of history: how many, from which number to which, from when to when.

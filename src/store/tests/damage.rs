@@ -26,6 +26,31 @@ fn damage_in_the_middle_of_the_log_is_told_and_later_records_are_kept() {
 }
 
 #[test]
+fn a_segment_that_lost_its_last_frame_whole_is_told_where_another_follows() {
+    let fixture = Fixture::new();
+    let wal = fixture.dir().join(keys::WAL);
+    let store = fixture.open();
+    append(&store, "a", START, 1.0);
+    let first = wal::read_segment(&keys::segment(&wal, 1), |_| {}).unwrap().good;
+    append(&store, "a", START.plus(Duration::from_secs(1)), 2.0);
+    drop(store);
+    let store = fixture.open();
+    append(&store, "a", START.plus(Duration::from_secs(2)), 3.0);
+    drop(store);
+    let segment = fs::OpenOptions::new().write(true).open(keys::segment(&wal, 1)).unwrap();
+    segment.set_len(first).unwrap();
+    let problems = verify(fixture.dir(), &mut |_| true).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].region.contains("missing"), "{problems:?}");
+    let (store, recovery) = fixture.try_open().unwrap();
+    assert!(recovery.quarantined[0].contains("are missing"), "{recovery:?}");
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 2);
+    drop(store);
+    assert_eq!(all(&fixture.open(), Vec::new())[0].1.len(), 2, "it is told once");
+    assert_eq!(fs::read_dir(fixture.dir().join(keys::QUARANTINE)).unwrap().count(), 1);
+}
+
+#[test]
 fn a_log_whose_segments_are_missing_goes_on_durably() {
     let fixture = Fixture::new();
     let store = fixture.open();

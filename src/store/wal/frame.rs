@@ -56,6 +56,16 @@ pub(in crate::store) struct End {
     pub(in crate::store) torn: u64,
     /// Stretches with good frames behind them that are none: from, to.
     pub(in crate::store) gaps: Vec<(u64, u64)>,
+    /// Of a segment: how long the one before was when it was left, 0 where it goes on after none;
+    /// `None` where its head is damaged.
+    pub(in crate::store) before: Option<u64>,
+}
+
+impl End {
+    /// How many bytes are missing of what `left` says the file was long.
+    pub(in crate::store) fn missing(&self, left: u64) -> u64 {
+        left.saturating_sub(self.good + self.torn)
+    }
 }
 
 /// Hands the payload of each good frame from `start` on to `visit`, also those behind damage.

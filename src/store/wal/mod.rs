@@ -4,7 +4,8 @@
 //! written and fdatasynced together: a torn last frame was never acknowledged. A checkpoint
 //! ([`checkpoint`]) has the number of a segment and holds everything that came before it: older
 //! segments are removed when it is durable. Room for a segment is taken in steps, which grow with it,
-//! so that a commit seldom changes the file's length.
+//! so that a commit seldom changes the file's length. Each segment says how long the one before it was
+//! when it was left: what is cut off at the end of a frame would not be missed otherwise.
 
 pub(super) mod checkpoint;
 mod frame;
@@ -13,7 +14,7 @@ pub(super) mod group;
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,6 +34,9 @@ const ROOM_MAX: u64 = 8 << 20;
 const NAME: frame::Name = *b"BFWAL";
 /// The version of segments.
 const VERSION: u8 = 1;
+/// What comes before the first frame of a segment: the head of the file, how long the segment before
+/// was, the CRC-32 of that.
+const SEGMENT_HEAD: usize = frame::FILE_HEAD + 12;
 
 /// What the log needs of a file; tests break it.
 pub(super) trait LogFile: fmt::Debug + Send {
@@ -119,11 +123,16 @@ pub(super) struct Wal {
 }
 
 impl Wal {
-    /// Begins segment `number`.
-    pub(super) fn begin(options: WalOptions, number: u64) -> Result<Self, StoreError> {
+    /// Begins segment `number`, which goes on after `before` bytes of the one before it; after nothing
+    /// where that is 0.
+    pub(super) fn begin(
+        options: WalOptions,
+        number: u64,
+        before: u64,
+    ) -> Result<Self, StoreError> {
         let path = keys::segment(&options.dir, number);
         let unfinished = keys::unfinished(&path);
-        let head = frame::file_head(NAME, VERSION);
+        let head = [frame::file_head(NAME, VERSION), link(before)].concat();
         let file = put_in_place(&options, &unfinished, &path, &head)?;
         let len = head.len() as u64;
         let (inherited, unsynced) = (false, false);
@@ -160,7 +169,7 @@ impl Wal {
     /// Begins the next segment.
     pub(super) fn rotate(&mut self) -> Result<(), StoreError> {
         self.check()?;
-        match Self::begin(self.options.clone(), self.number + 1) {
+        match Self::begin(self.options.clone(), self.number + 1, self.len) {
             Ok(next) => {
                 let done = std::mem::replace(self, next);
                 // Room that stays is read as what it is: zeros at the end.
@@ -318,8 +327,35 @@ pub(super) fn read_segment(path: &Path, visit: impl FnMut(&[u8])) -> Result<End,
     if let Some(found) = version.filter(|found| *found != VERSION) {
         return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: VERSION });
     }
-    let start = if version.is_some() { frame::FILE_HEAD } else { 0 };
-    Ok(frame::read(&bytes, start, visit))
+    let before = version.and_then(|_| linked(&bytes[frame::FILE_HEAD..]));
+    let start = match (version, before) {
+        (Some(_), Some(_)) => SEGMENT_HEAD,
+        (Some(_), None) => frame::FILE_HEAD,
+        (None, _) => 0,
+    };
+    Ok(End { before, ..frame::read(&bytes, start, visit) })
+}
+
+/// How long the segment before this one was when it was left, where the head of this one is unharmed.
+pub(super) fn length_before(path: &Path) -> Result<Option<u64>, StoreError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    file.take(SEGMENT_HEAD as u64)
+        .read_to_end(&mut bytes)
+        .map_err(StoreError::io("read", path))?;
+    let head = frame::version_of(NAME, &bytes).filter(|version| *version == VERSION);
+    Ok(head.and_then(|_| linked(&bytes[frame::FILE_HEAD..])))
+}
+
+/// How long the segment before was, as the head of a segment says it.
+fn link(before: u64) -> Vec<u8> {
+    let bytes = before.to_le_bytes();
+    [&bytes[..], &crc32fast::hash(&bytes).to_le_bytes()].concat()
+}
+
+fn linked(bytes: &[u8]) -> Option<u64> {
+    let before = u64::from_le_bytes(*bytes.first_chunk()?);
+    bytes.starts_with(&link(before)).then_some(before)
 }
 
 #[cfg(test)]

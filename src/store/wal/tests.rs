@@ -54,7 +54,7 @@ fn read(path: &Path) -> (Vec<u32>, End) {
 
 /// A segment with groups 0, 1, 2, without the room behind them, and the ends of its frames.
 fn written(dir: &Path) -> (PathBuf, Vec<u64>) {
-    let mut wal = Wal::begin(WalOptions::new(dir.to_owned()), 1).unwrap();
+    let mut wal = Wal::begin(WalOptions::new(dir.to_owned()), 1, 0).unwrap();
     let ends: Vec<u64> = (0..3)
         .map(|number| {
             wal.append(&group(number)).unwrap();
@@ -94,12 +94,31 @@ fn a_flipped_bit_anywhere_is_a_gap_or_a_torn_tail_and_never_a_wrong_record() {
         damaged[at] ^= 0x40;
         fs::write(&path, damaged).unwrap();
         let hit = ends.iter().filter(|end| **end <= at as u64).count();
-        let hit = (at >= frame::FILE_HEAD).then(|| u32::try_from(hit).unwrap());
+        let hit = (at >= SEGMENT_HEAD).then(|| u32::try_from(hit).unwrap());
         let (numbers, end) = read(&path);
         let expected: Vec<u32> = (0..3).filter(|number| Some(*number) != hit).collect();
         assert_eq!(numbers, expected, "bit flipped at {at}");
         let last = hit == Some(2);
         assert_eq!((end.gaps.len(), end.torn > 0), (usize::from(!last), last));
+    }
+}
+
+#[test]
+fn a_segment_tells_how_long_the_one_before_was() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_, ends) = written(temp.path());
+    let second = keys::segment(temp.path(), 2);
+    assert_eq!(length_before(&keys::segment(temp.path(), 1)).unwrap(), Some(0));
+    assert_eq!(length_before(&second).unwrap(), Some(ends[2]));
+    assert_eq!(read(&second).1.before, Some(ends[2]));
+    let bytes = fs::read(&second).unwrap();
+    for at in 0..SEGMENT_HEAD {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&second, damaged).unwrap();
+        assert_eq!((length_before(&second).unwrap(), read(&second).1.before), (None, None));
+        fs::write(&second, &bytes[..at]).unwrap();
+        assert_eq!((length_before(&second).unwrap(), read(&second).1.before), (None, None));
     }
 }
 
@@ -136,7 +155,7 @@ fn a_full_disk_fails_the_commit_and_leaves_a_good_log() {
     let temp = tempfile::tempdir().unwrap();
     let faults = Faults::default();
     let options = WalOptions::with_faults(temp.path().to_owned(), faults.clone());
-    let mut wal = Wal::begin(options, 1).unwrap();
+    let mut wal = Wal::begin(options, 1, 0).unwrap();
     wal.append(&group(0)).unwrap();
     for failing_call in [1, 2] {
         faults.arm(failing_call);

@@ -15,6 +15,7 @@ pub struct StoreEvents {
     samples: IntCounterVec,
     commits: Histogram,
     commit_failures: IntCounter,
+    upkeep_failures: IntCounterVec,
     quarantined: IntCounter,
     torn_bytes: IntCounter,
     sealed: IntCounter,
@@ -46,6 +47,11 @@ impl StoreEvents {
                 "balefire_store_commit_failures_total",
                 "Groups of commits that could not be made durable.",
             ),
+            upkeep_failures: telemetry.counter_vec(
+                "balefire_store_upkeep_failures_total",
+                "Failed attempts to seal, to compact or to clean up.",
+                &["work"],
+            ),
             quarantined: counter(
                 "balefire_store_quarantined_total",
                 "Damaged files and stretches of files that were put aside.",
@@ -60,7 +66,8 @@ impl StoreEvents {
             ),
             freed: telemetry.counter_vec(
                 "balefire_store_freed_total",
-                "Samples, rollups, entries of the history and accumulators removed by retention.",
+                "Samples, rollups, entries of the history, accumulators and damaged files removed by \
+                 retention.",
                 &["kind"],
             ),
             freed_bytes: telemetry.counter_vec(
@@ -121,6 +128,19 @@ impl StoreEvents {
         tracing::error!(%error, "a commit could not be made durable");
     }
 
+    /// An attempt to seal, to compact or to clean up failed; `news` is why, where that was not told yet.
+    pub fn upkeep_failed(&self, work: &str, news: Option<&dyn std::error::Error>) {
+        self.upkeep_failures.with_label_values(&[work]).inc();
+        if let Some(error) = news {
+            tracing::error!(work, %error, "upkeep of the store failed; it is tried again");
+        }
+    }
+
+    /// … and went well again.
+    pub fn upkeep_resumed(&self, work: &str) {
+        tracing::info!(work, "upkeep of the store goes well again");
+    }
+
     /// The log was replayed.
     pub fn recovered(&self, samples: u64, torn_bytes: u64) {
         self.torn_bytes.inc_by(torn_bytes);
@@ -161,6 +181,16 @@ impl StoreEvents {
             size_max,
             "the store was larger than [storage] size_max: its oldest samples were removed before \
              their time"
+        );
+    }
+
+    /// The store stays too large, although everything was removed that may be.
+    pub fn too_large(&self, size: u64, size_max: u64) {
+        tracing::warn!(
+            size,
+            size_max,
+            "the store is larger than [storage] size_max, and what is left is its log, small state, \
+             history and newest samples: set size_max higher, or keep fewer series"
         );
     }
 
