@@ -1,6 +1,7 @@
 //! Compaction and retention through the store's face, on an engine in memory.
 
 mod simulation;
+mod windows;
 
 use std::{fs, path::Path, time::Duration};
 
