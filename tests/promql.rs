@@ -72,7 +72,7 @@ fn a_wrong_expectation_is_reported() {
         ("load 1m\n  a 1x3\neval instant at 1m rate(a[5m])\n  expect no_info\n  {} 0", "no info"),
         ("roll_up 1h", "malformed roll_up"),
         (
-            "load 1m\n  a 1x9\nroll_up 5m before 5m\neval instant at 9m a\n  expect info\n  a 1",
+            "load 1m\n  a 1x19\nroll_up 5m until 5m\neval instant at 15m a\n  expect info\n  a 1",
             "there should be",
         ),
         ("nonsense", "unknown command"),

@@ -121,7 +121,7 @@ fn write_store(dir: &Path, clock: &Clock) -> Model {
     model.note(&store, 8300);
     model.audit_sealed = model.audit.len();
     assert!(store.seal().unwrap() > 0);
-    model.sealed = clock.now().minus(2 * HOUR).aligned(2 * HOUR);
+    model.sealed = clock.now().minus(2 * HOUR).stretch(2 * HOUR).start;
     clock.set(START.plus(Duration::from_mins(20)));
     model.fill(&store, START, 5);
     model.note(&store, 3);

@@ -139,7 +139,7 @@ impl Model {
 
     /// What sealing would raise the floor to; `None` where nothing is due.
     fn next_floor(&self, now: Timestamp) -> Option<Timestamp> {
-        let floor = now.minus(RANGE).aligned(RANGE);
+        let floor = now.minus(RANGE).stretch(RANGE).start;
         let due = |time: &Timestamp| *time >= self.sealed && *time < floor;
         self.series.values().any(|samples| samples.keys().any(due)).then_some(floor)
     }
@@ -148,7 +148,7 @@ impl Model {
     fn clean_up(&mut self, now: Timestamp, stored: &Stored) {
         let limit = now.minus(DAY);
         let over = |time: Timestamp, length: Duration| {
-            time < self.sealed && time.aligned(length).plus(length) <= limit
+            time < self.sealed && time.stretch(length).end <= limit
         };
         for (labels, samples) in &mut self.series {
             let stored = stored.get(labels);

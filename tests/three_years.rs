@@ -8,13 +8,13 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
 #![expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
 
-use std::{collections::BTreeMap, fs, ops::RangeInclusive, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use balefire::{
     model::{Batch, Labels, Sample, SeriesSample, is_stale, stale_nan},
     promql::{Queryable as _, RollupColumn, Selected, Selection},
     store::{
-        Options, Store, Tier,
+        Options, Store, Tier, TierSize,
         testing::{self, Breakage},
     },
     telemetry::Telemetry,
@@ -27,8 +27,9 @@ const DAY: Duration = Duration::from_hours(24);
 const RANGE: Duration = Duration::from_hours(2);
 const START: Timestamp = Timestamp::from_secs(1_700_000_000 / 86_400 * 86_400);
 const SERIES: i64 = 5;
-/// When samples come, in seconds of each hour: some stretches of five minutes hold several.
-const SECONDS: [i64; 5] = [0, 100, 299, 1800, 3540];
+/// When samples come, in seconds of each hour: some stretches of five minutes hold several, and some
+/// samples are the last that their stretch can hold, or one of the first.
+const SECONDS: [i64; 5] = [100, 300, 301, 1800, 3600];
 
 /// The sample of a series at a time; every number can be told again from these two alone.
 fn sample(series: i64, time: Timestamp) -> Sample {
@@ -50,12 +51,12 @@ fn labels(series: i64) -> Labels {
     Labels::of("m", [("n", &series.to_string())])
 }
 
-/// The times of the samples in a range; its end does not belong to it.
+/// The times of the samples in a window; its end belongs to it, its beginning does not.
 fn times(from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
     let hours =
         (0_u32..).map(move |n| from.aligned(HOUR).plus(HOUR * n)).take_while(move |h| *h < to);
     let of = |hour: Timestamp| SECONDS.map(|s| Timestamp::from_millis(hour.as_millis() + s * 1000));
-    hours.flat_map(of).filter(move |time| *time >= from && *time < to)
+    hours.flat_map(of).filter(move |time| *time > from && *time <= to)
 }
 
 struct World {
@@ -63,8 +64,8 @@ struct World {
     dir: tempfile::TempDir,
     clock: Clock,
     store: Store,
-    /// How many partitions and bytes each tier had, day by day.
-    days: Vec<[(usize, u64); 3]>,
+    /// What each tier had, day by day.
+    days: Vec<Vec<TierSize>>,
     descriptors: usize,
     threads: usize,
 }
@@ -109,15 +110,19 @@ impl World {
         // Manifests come on top of what they tell.
         let told = freed.bytes()..=freed.bytes() + 1024 * freed.partitions;
         assert!(told.contains(&returned), "{returned} bytes returned of {freed:?}");
-        self.days.push(Tier::ALL.map(|tier| self.tier(tier)));
+        self.days.push(self.tiers());
         self.descriptors = self.descriptors.max(fs::read_dir("/proc/self/fd").unwrap().count());
         self.threads = self.threads.max(fs::read_dir("/proc/self/task").unwrap().count());
     }
 
-    /// Partitions and bytes of a tier, as the disk has them.
-    fn tier(&self, tier: Tier) -> (usize, u64) {
-        let dir = self.dir.path().join("tiers").join(tier.name());
-        (fs::read_dir(&dir).unwrap().count(), size_of(&dir))
+    /// What the tiers hold; all that is on disk is told.
+    fn tiers(&self) -> Vec<TierSize> {
+        let tiers = self.store.inventory().unwrap().tiers;
+        for size in &tiers {
+            let dir = self.dir.path().join("tiers").join(size.tier.name());
+            assert_eq!(fs::read_dir(&dir).unwrap().count() as u64, size.partitions, "{size:?}");
+        }
+        tiers
     }
 
     fn size(&self) -> u64 {
@@ -140,20 +145,17 @@ impl World {
     fn check(&self, days_back: u32, resolution: Duration, tier: Tier) {
         use RollupColumn::{Count, Last, Max, Min, Sum};
         let start = self.clock.now().minus(DAY * days_back).aligned(HOUR);
-        let end = start.plus(DAY * 3).minus(Duration::from_millis(1));
+        let (first, end) = (start.plus(Duration::from_millis(1)), start.plus(DAY * 3));
         for column in [Last, Min, Max, Sum, Count] {
-            let found = self.select((start, end), resolution, column);
+            let found = self.select((first, end), resolution, column);
             let used: Vec<Duration> = found.rollups.iter().map(|span| span.resolution).collect();
             let wanted: &[Duration] = if tier == Tier::Raw { &[] } else { &[tier.resolution()] };
             assert_eq!(used, wanted, "{days_back} days back, at {resolution:?}");
             assert_eq!(found.series.len(), usize::try_from(SERIES).unwrap());
             for (number, series) in (0..).zip(&found.series) {
-                let all: Vec<Sample> =
-                    times(start, start.plus(DAY * 3)).map(|time| sample(number, time)).collect();
-                let stretch = tier.resolution().max(Duration::from_millis(1));
-                let same = |a: &Sample, b: &Sample| {
-                    a.timestamp.aligned(stretch) == b.timestamp.aligned(stretch)
-                };
+                let all: Vec<Sample> = times(start, end).map(|time| sample(number, time)).collect();
+                let stretch = |sample: &Sample| sample.timestamp.stretch(tier.resolution());
+                let same = |a: &Sample, b: &Sample| stretch(a) == stretch(b);
                 let wanted = all.chunk_by(same).filter_map(|all| expected(all, column));
                 let got = series.samples.iter().map(|s| (s.timestamp, s.value.to_bits()));
                 assert!(got.eq(wanted), "{column:?} of {}, {days_back} days back", series.labels);
@@ -181,40 +183,40 @@ fn expected(stretch: &[Sample], column: RollupColumn) -> Option<(Timestamp, u64)
 fn sum_by_five_minutes(stretch: &[Sample]) -> f64 {
     let mut sums: BTreeMap<Timestamp, f64> = BTreeMap::new();
     for sample in stretch.iter().filter(|s| !is_stale(s.value)) {
-        *sums.entry(sample.timestamp.aligned(Duration::from_mins(5))).or_insert(-0.0) +=
-            sample.value;
+        let stretch = sample.timestamp.stretch(Duration::from_mins(5)).start;
+        *sums.entry(stretch).or_insert(-0.0) += sample.value;
     }
     sums.into_values().reduce(|a, b| a + b).unwrap_or_default()
 }
 
 /// The least and the most of a tier's numbers over some days.
-fn span(
-    days: &[[(usize, u64); 3]],
-    tier: Tier,
-    of: RangeInclusive<usize>,
-) -> ((usize, usize), (u64, u64)) {
-    let place = Tier::ALL.iter().position(|known| *known == tier).unwrap();
-    let all = || days[of.clone()].iter().map(|day| day[place]);
-    let counts = (all().map(|(n, _)| n).min().unwrap(), all().map(|(n, _)| n).max().unwrap());
-    (counts, (all().map(|(_, b)| b).min().unwrap(), all().map(|(_, b)| b).max().unwrap()))
+fn span(days: &[Vec<TierSize>], tier: Tier, number: impl Fn(&TierSize) -> u64) -> (u64, u64) {
+    let all = || days.iter().flatten().filter(|size| size.tier == tier).map(&number);
+    (all().min().unwrap(), all().max().unwrap())
 }
 
 /// Fails where a tier goes on growing in the days given, or holds more partitions than it may.
 #[track_caller]
-fn check_plateau(world: &World, tier: Tier, from_day: usize, partitions_max: usize) {
-    let last = world.days.len() - 1;
-    let ((_, most), (least_bytes, most_bytes)) = span(&world.days, tier, from_day..=last);
-    println!("{}: {most} partitions at most, {least_bytes} to {most_bytes} bytes", tier.name());
+fn check_plateau(days: &[Vec<TierSize>], tier: Tier, partitions_max: u64) {
+    let (_, most) = span(days, tier, |size| size.partitions);
+    let (least_bytes, most_bytes) = span(days, tier, |size| size.bytes);
+    let (least_samples, most_samples) = span(days, tier, |size| size.samples);
+    println!(
+        "{}: {most} partitions at most, {least_samples} to {most_samples} samples, {least_bytes} to \
+         {most_bytes} bytes",
+        tier.name()
+    );
     assert!(most <= partitions_max, "{tier:?} has {most} partitions");
     // The longest partition is a quarter of what is kept, and goes as a whole.
+    assert!(most_samples as f64 <= least_samples as f64 * 1.3, "{tier:?} swings too far");
+    // Nothing else may pile up in it.
+    let each = |size: &TierSize| size.bytes * 1000 / size.samples;
+    let (first, second) = days.split_at(days.len() / 2);
+    let [(_, first), (_, second)] = [first, second].map(|half| span(half, tier, each));
     assert!(
-        most_bytes as f64 <= least_bytes as f64 * 1.35,
-        "{tier:?}: {least_bytes} to {most_bytes}"
+        second as f64 <= first as f64 * 1.05,
+        "{tier:?} grows from {first} to {second} bytes for 1,000 samples"
     );
-    let half = usize::midpoint(from_day, last);
-    let (_, (_, first)) = span(&world.days, tier, from_day..=half);
-    let (_, (_, second)) = span(&world.days, tier, half..=last);
-    assert!(second as f64 <= first as f64 * 1.05, "{tier:?} grows from {first} to {second}");
 }
 
 #[test]
@@ -236,10 +238,10 @@ fn three_years_at_default_settings() {
             world.check(725, HOUR, Tier::Hour);
         }
     }
-    check_plateau(&world, Tier::Raw, 40, 40);
-    check_plateau(&world, Tier::FiveMinutes, 220, 14);
-    check_plateau(&world, Tier::Hour, 735, 16);
     println!("{} descriptors, {} threads at most", world.descriptors, world.threads);
+    check_plateau(&world.days[40..], Tier::Raw, 40);
+    check_plateau(&world.days[220..], Tier::FiveMinutes, 14);
+    check_plateau(&world.days[735..], Tier::Hour, 16);
     assert!(world.descriptors < 1000 && world.threads < 40);
 }
 
@@ -260,7 +262,7 @@ fn a_fortnight_on_sled() {
             world.check(6, HOUR, Tier::Hour);
         }
     }
-    let (_, bytes) = world.tier(Tier::Raw);
+    let bytes = world.days[13][0].bytes;
     println!("raw {bytes} bytes, {} descriptors, {} threads", world.descriptors, world.threads);
     assert!(world.descriptors < 1000, "{}", world.descriptors);
     assert!(world.threads < 60, "{}", world.threads);

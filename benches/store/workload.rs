@@ -8,8 +8,8 @@ use std::{fs, ops::Range, path::Path, sync::Arc};
 use balefire::{model::Labels, promql, time::Timestamp};
 use clap::Args;
 
-/// Midnight of 2023-11-15, UTC: partitions of every length begin there.
-const START_MS: i64 = 1_700_006_400_000;
+/// The first instant after midnight of 2023-11-15, UTC: a partition of a day begins with it.
+const START_MS: i64 = 1_700_006_400_001;
 /// Series of one host.
 const HOST_SERIES: u32 = 1000;
 const SEED: u64 = 0x5eed_ba1e_f14e;

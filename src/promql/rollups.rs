@@ -2,16 +2,20 @@
 //! what is said about it.
 //!
 //! A rollup stands at the time of the last sample that it replaces, so that a window takes it whole or
-//! not at all. From that follow three rules:
+//! not at all. It replaces those of a [stretch](Timestamp::stretch), which holds its end and not its
+//! beginning, as windows do: one that begins and ends at multiples of the resolution holds exactly the
+//! samples that its rollups stand for. From that follow three rules:
 //!
 //! - What wants the newest sample looks back two resolutions where its window is shorter: the rollup of
 //!   the stretch that a step lies in usually comes after the step, and the one before it can be nearly
-//!   two resolutions old.
+//!   two resolutions old. A step at the end of a stretch has it whole, and looks back one.
 //! - What adds up or compares needs a window with room for one rollup, or for two where it takes
 //!   differences. A shorter one would hold now none and now a whole stretch: nothing is the answer then,
 //!   and a note says which window would do.
 //! - What needs every sample never asks for rollups. Where nothing else is left it works on last values
 //!   and says so.
+
+use std::time::Duration;
 
 use crate::{
     model::{Sample, is_stale},
@@ -150,6 +154,7 @@ impl Reach {
     fn frame_on_rollups(&self, end: i64) -> Frame {
         let at_end = self.coarsest(end.saturating_sub(1), end);
         let wide = match self.reading {
+            Reading::Newest if at_end > 0 && end.rem_euclid(at_end) == 0 => at_end,
             Reading::Newest => at_end.saturating_mul(2),
             _ => 0,
         };
@@ -180,7 +185,7 @@ fn resolution_millis(span: &RollupSpan) -> i64 {
     i64::try_from(span.resolution.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The time that the rollups read from a span stand for; `None` where none were.
+/// The stretches that the rollups read from a span stand for, as one; `None` where none were.
 fn used(series: &[SeriesData], span: &RollupSpan) -> Option<(Timestamp, Timestamp)> {
     let inside = |series: &SeriesData| {
         let before = |edge: Timestamp| series.samples.partition_point(|s| s.timestamp < edge);
@@ -188,8 +193,7 @@ fn used(series: &[SeriesData], span: &RollupSpan) -> Option<(Timestamp, Timestam
         Some((samples.first()?.timestamp, samples.last()?.timestamp))
     };
     let (first, last) = series.iter().filter_map(inside).reduce(hull)?;
-    let of = |time: Timestamp| time.aligned(span.resolution);
-    Some((of(first), of(last).plus(span.resolution)))
+    Some((first.stretch(span.resolution).start, last.stretch(span.resolution).end))
 }
 
 fn hull(a: (Timestamp, Timestamp), b: (Timestamp, Timestamp)) -> (Timestamp, Timestamp) {
@@ -238,13 +242,16 @@ impl Evaluator<'_> {
 
     /// What was read of rollups, a line for each resolution.
     pub(super) fn rollup_notes(&self) -> impl Iterator<Item = String> {
-        self.rollups.iter().map(|(resolution, (start, end))| {
-            let length = format_duration(*resolution);
+        // Multiples of the resolution, as windows are told: the first does not belong to it.
+        let multiple = |edge: &Timestamp| edge.minus(Duration::from_millis(1));
+        self.rollups.iter().map(move |(resolution, (start, end))| {
+            let (start, end, length) =
+                (multiple(start), multiple(end), format_duration(*resolution));
             format!("PromQL info: samples from {start} to {end} are rollups of {length}")
         })
     }
 }
 
 fn length(millis: i64) -> impl std::fmt::Display {
-    format_duration(std::time::Duration::from_millis(millis.unsigned_abs()))
+    format_duration(Duration::from_millis(millis.unsigned_abs()))
 }

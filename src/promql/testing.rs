@@ -41,11 +41,13 @@ impl Memory {
         *self = Self::default();
     }
 
-    /// Has rollups of `resolution` for all that lies before `made`, and nothing finer for what lies
-    /// before `alone`. To be called for finer resolutions first; both times are to be multiples of the
-    /// resolution since the epoch.
+    /// Has rollups of `resolution` for all samples up to `made`, and nothing finer for those up to
+    /// `alone`. To be called for finer resolutions first; both times are to be multiples of the
+    /// resolution since the epoch, so that they end a stretch.
     pub fn roll_up(&mut self, resolution: Duration, made: Timestamp, alone: Timestamp) {
-        self.tiers.push(Tier { resolution, made_before: made, alone_before: alone });
+        let [made_before, alone_before] =
+            [made, alone].map(|until| until.plus(Duration::from_millis(1)));
+        self.tiers.push(Tier { resolution, made_before, alone_before });
     }
 
     /// What the selection reads at a time: rollups of a tier, or the samples as they came.
@@ -102,7 +104,7 @@ fn read(
 }
 
 fn rolled(samples: &[Sample], resolution: Duration, column: RollupColumn) -> Vec<Sample> {
-    let stretch = |sample: &Sample| sample.timestamp.aligned(resolution);
+    let stretch = |sample: &Sample| sample.timestamp.stretch(resolution).start;
     let together = samples.chunk_by(|a, b| stretch(a) == stretch(b));
     together.filter_map(|samples| stands_for(samples, column)).collect()
 }

@@ -62,8 +62,8 @@ impl Doomed {
 
     /// Whether any of the stretch that a rollup stands for lies in the range: then it goes whole.
     fn touches(&self, last: Timestamp, tier: Tier) -> bool {
-        let begin = last.aligned(tier.resolution());
-        begin <= self.end && begin.plus(tier.resolution()) > self.start
+        let stretch = last.stretch(tier.resolution());
+        stretch.start <= self.end && stretch.end > self.start
     }
 }
 

@@ -41,8 +41,8 @@ impl Tier {
     }
 }
 
-/// What stands for the samples of one series in one stretch of a tier's resolution. Stretches are
-/// aligned to the epoch; a sample belongs to the stretch [start, start + resolution).
+/// What stands for the samples of one series in one [stretch](Timestamp::stretch) of a tier's
+/// resolution: those in (k · resolution, (k + 1) · resolution], as a window of PromQL would hold them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rollup {
     /// The time of the last sample.
@@ -117,7 +117,7 @@ pub(super) fn thin(histograms: &[HistogramSample], resolution: Duration) -> Vec<
 fn merge(parts: impl Iterator<Item = Rollup>, resolution: Duration, out: &mut Vec<Rollup>) {
     let mut open: Option<(Timestamp, Rollup)> = None;
     for part in parts {
-        let stretch = part.time.aligned(resolution);
+        let stretch = part.time.stretch(resolution).start;
         open = match open {
             Some((same, whole)) if same == stretch => Some((same, whole.and(&part))),
             done => {
@@ -155,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_begins_with_its_first_instant_and_ends_before_the_next() {
-        let rolled = five(&[(-1, 1.0), (0, 5.0), (299, 3.0), (300, 7.0)]);
+    fn a_stretch_begins_after_one_multiple_and_holds_the_next() {
+        let rolled = five(&[(0, 1.0), (1, 5.0), (300, 3.0), (301, 7.0)]);
         let [before, first, second] = rolled[..] else { panic!("{rolled:?}") };
-        assert_eq!((before.time, before.count), (Timestamp::from_secs(-1), 1));
+        assert_eq!((before.time, before.count), (Timestamp::from_secs(0), 1));
         let whole = Rollup {
-            time: Timestamp::from_secs(299),
+            time: Timestamp::from_secs(300),
             last: 3.0,
             min: 3.0,
             max: 5.0,
@@ -168,42 +168,42 @@ mod tests {
             count: 2,
         };
         assert_eq!(first, whole);
-        assert_eq!((second.time, second.sum), (Timestamp::from_secs(300), 7.0));
+        assert_eq!((second.time, second.sum), (Timestamp::from_secs(301), 7.0));
     }
 
     #[test]
     fn times_before_the_epoch_are_aligned_downwards() {
-        let times: Vec<_> = five(&[(-601, 1.0), (-600, 1.0), (-301, 2.0), (-300, 3.0)])
+        let times: Vec<_> = five(&[(-600, 1.0), (-599, 1.0), (-300, 2.0), (-299, 3.0)])
             .iter()
             .map(|r| r.time)
             .collect();
-        assert_eq!(times, [-601, -301, -300].map(Timestamp::from_secs));
+        assert_eq!(times, [-600, -300, -299].map(Timestamp::from_secs));
     }
 
     #[test]
     fn a_marker_is_a_last_value_and_nothing_else() {
-        let rolled = five(&[(0, 4.0), (10, stale_nan())]);
+        let rolled = five(&[(1, 4.0), (10, stale_nan())]);
         assert!(is_stale(rolled[0].last));
         assert_eq!(
             (rolled[0].min, rolled[0].max, rolled[0].sum, rolled[0].count),
             (4.0, 4.0, 4.0, 1)
         );
-        let back = five(&[(0, stale_nan()), (10, -4.0), (20, -3.0)]);
+        let back = five(&[(1, stale_nan()), (10, -4.0), (20, -3.0)]);
         assert_eq!(
             (back[0].last, back[0].min, back[0].max, back[0].sum, back[0].count),
             (-3.0, -4.0, -3.0, -7.0, 2)
         );
-        let gone = five(&[(0, stale_nan()), (10, stale_nan())]);
+        let gone = five(&[(1, stale_nan()), (10, stale_nan())]);
         assert_eq!((gone.len(), gone[0].count), (1, 0));
         assert!(is_stale(gone[0].last));
     }
 
     #[test]
     fn nan_is_the_lowest_and_the_highest_only_where_it_is_alone() {
-        let mixed = five(&[(0, f64::NAN), (10, 4.0), (20, f64::NAN), (30, 2.0)]);
+        let mixed = five(&[(1, f64::NAN), (10, 4.0), (20, f64::NAN), (30, 2.0)]);
         assert_eq!((mixed[0].min, mixed[0].max, mixed[0].count), (2.0, 4.0, 4));
         assert!(mixed[0].sum.is_nan());
-        let alone = five(&[(0, f64::NAN), (10, stale_nan())]);
+        let alone = five(&[(1, f64::NAN), (10, stale_nan())]);
         assert!(alone[0].min.is_nan() && alone[0].max.is_nan());
         assert_eq!(alone[0].count, 1);
     }

@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -28,7 +29,7 @@ use super::{
     state::State,
 };
 
-/// What one partition of samples covers.
+/// How long a partition of samples is.
 const RANGE: Duration = Duration::from_hours(2);
 /// Entries of the history in memory before they are sealed: about 2 MB.
 const HISTORY_TAIL_MAX: usize = 8192;
@@ -59,7 +60,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     report_unreadable(store);
     // However little may come late: what is asked most, the last minutes, is answered from memory.
     let open = store.options.out_of_order_window.max(RANGE);
-    let floor = store.clock.now().minus(open).aligned(RANGE);
+    let floor = store.clock.now().minus(open).stretch(RANGE).start;
     let state = store.state();
     let samples_due = store.head.oldest(state.sealed).is_some_and(|oldest| oldest < floor);
     let history_due = state.history.unsealed() >= HISTORY_TAIL_MAX;
@@ -178,8 +179,7 @@ fn seal_samples(
     });
     let mut from = snapshot.state.sealed;
     while let Some(oldest) = store.head.oldest(from).filter(|time| *time < snapshot.state.floor) {
-        let start = oldest.aligned(RANGE);
-        let end = start.plus(RANGE);
+        let Range { start, end } = oldest.stretch(RANGE);
         let last = end.minus(Duration::from_millis(1));
         let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
         let partition = partition::write(&plan, &store.handles, |writer| {

@@ -455,8 +455,8 @@ fn a_directory_that_is_in_the_way_of_a_partition_is_replaced() {
     let fixture = Fixture::new();
     let store = fixture.open();
     fill(&store, "a", START.minus(5 * HOUR), 300);
-    let start = START.minus(5 * HOUR).aligned(2 * HOUR);
-    let name = keys::range_name(start, start.plus(2 * HOUR));
+    let range = START.minus(5 * HOUR).stretch(2 * HOUR);
+    let name = keys::range_name(range.start, range.end);
     let in_the_way = fixture.dir().join(keys::PARTITIONS).join(name);
     fs::create_dir(&in_the_way).unwrap();
     fs::write(in_the_way.join("x"), "left over").unwrap();

@@ -184,11 +184,11 @@ impl<P: Part> Span<P> {
     /// The stretch in whole rollups, for who evaluates them; `None` for samples as they came.
     pub(super) fn rollups(&self) -> Option<RollupSpan> {
         let resolution = self.tier.resolution();
-        let nearly = resolution.saturating_sub(Duration::from_millis(1));
+        let last = self.end.minus(Duration::from_millis(1));
         (self.tier != Tier::Raw).then(|| RollupSpan {
             resolution,
-            start: self.start.aligned(resolution),
-            end: self.end.plus(nearly).aligned(resolution),
+            start: self.start.stretch(resolution).start,
+            end: last.stretch(resolution).end,
         })
     }
 }
@@ -207,7 +207,7 @@ fn preference(resolution: Duration) -> Vec<Tier> {
 /// it, the one that suits `resolution` best. No stretch that any tier has is left out; one that cannot
 /// be read is taken from another tier.
 ///
-/// Ranges of partitions are whole hours, so that only the ends of the range cut a rollup's stretch.
+/// A partition holds whole stretches of any tier, so that only the ends of the range cut one.
 pub(super) fn choose<P: Part>(
     tiers: &Tiers<P>,
     range: Range,

@@ -1,6 +1,6 @@
 //! Instants, and how people write them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use super::parse_duration;
 
@@ -51,6 +51,19 @@ impl Timestamp {
     #[must_use]
     pub fn aligned(self, step: Duration) -> Self {
         Self(self.0.saturating_sub(self.0.rem_euclid(millis_of(step).max(1))))
+    }
+
+    /// The stretch of time of this length that holds the instant, on the one grid that partitions and
+    /// rollups share: from just after a multiple of `length` since the epoch up to the next one, which
+    /// belongs to it, as it does to a PromQL window that ends there. Instants are whole milliseconds, so
+    /// that it begins 1 ms after one multiple and ends, exclusively, 1 ms after the next. A length of zero
+    /// is the instant alone.
+    #[must_use]
+    pub fn stretch(self, length: Duration) -> Range<Self> {
+        let length = millis_of(length).max(1);
+        let over = self.0.rem_euclid(length);
+        let start = self.0.saturating_sub(if over == 0 { length - 1 } else { over - 1 });
+        Self(start)..Self(start.saturating_add(length))
     }
 }
 
@@ -139,6 +152,24 @@ mod tests {
         assert_eq!(Timestamp::from_secs(-1).aligned(step), Timestamp::from_secs(-30));
         let beginning = Timestamp::from_millis(i64::MIN);
         assert_eq!(beginning.aligned(step), beginning);
+    }
+
+    #[test]
+    fn a_stretch_begins_after_one_multiple_and_holds_the_next() {
+        let check = |millis, length, start, end| {
+            let stretch = Timestamp(millis).stretch(Duration::from_millis(length));
+            assert_eq!(stretch, Timestamp(start)..Timestamp(end), "{length} ms around {millis}");
+        };
+        for inside in [1, 2, 299_999, 300_000] {
+            check(inside, 300_000, 1, 300_001);
+        }
+        check(300_001, 300_000, 300_001, 600_001);
+        check(0, 300_000, -299_999, 1);
+        check(-300_000, 300_000, -599_999, -299_999);
+        check(7, 0, 7, 8);
+        check(7, 1, 7, 8);
+        check(i64::MIN, 300_000, i64::MIN, i64::MIN + 300_000);
+        check(i64::MAX, u64::MAX, 1, i64::MAX);
     }
 
     #[test]

@@ -22,9 +22,9 @@ const HOUR: Duration = Duration::from_hours(1);
 const NEVER: Timestamp = Timestamp::from_millis(i64::MIN);
 const ALWAYS: Timestamp = Timestamp::from_millis(i64::MAX);
 
-/// Ends of windows, just before each multiple of `step`, so that they hold whole stretches.
-fn before_each(step: Duration, hours: i64) -> Steps {
-    let start = Timestamp::from_millis(-1).plus(step);
+/// Ends of windows, at each multiple of `step`, so that they hold whole stretches.
+fn at_each(step: Duration, hours: i64) -> Steps {
+    let start = Timestamp::from_millis(0).plus(step);
     Steps { start, end: Timestamp::from_secs(hours * 3_600), step }
 }
 
@@ -105,7 +105,7 @@ fn rollups_are_told_of_once_for_each_resolution() {
     let (early, late) = (Timestamp::from_secs(40 * 3_600), Timestamp::from_secs(80 * 3_600));
     memory.roll_up(5 * MINUTE, late, late);
     memory.roll_up(HOUR, early, early);
-    let answer = range(&memory, "c_total + c_total + rate(c_total[6h])", before_each(HOUR, 100));
+    let answer = range(&memory, "c_total + c_total + rate(c_total[6h])", at_each(HOUR, 100));
     let notes = [
         "PromQL info: samples from 1970-01-02T16:00:00.000Z to 1970-01-04T08:00:00.000Z are rollups of 5m",
         "PromQL info: samples from 1970-01-01T00:00:00.000Z to 1970-01-02T16:00:00.000Z are rollups of 1h",
@@ -135,7 +135,7 @@ fn a_bare_range_gives_what_is_kept() {
 fn counter(hours: i64) -> Memory {
     let mut memory = Memory::default();
     let mut counted = 0.0;
-    for index in 0..hours * 120 {
+    for index in 1..=hours * 120 {
         let at = Timestamp::from_millis(index * 30_000 + (index * 7_919) % 9_000);
         memory.add(Labels::of("c_total", []), at, counted);
         counted += 60.0 + 30.0 * (index as f64 / 2_000.0).sin();
@@ -148,7 +148,7 @@ fn rates_are_nearly_the_same() {
     let (samples, mut rollups) = (counter(100), counter(100));
     let boundary = Timestamp::from_secs(50 * 3_600);
     rollups.roll_up(HOUR, boundary, boundary);
-    let steps = Steps { start: Timestamp::from_secs(12 * 3_600), ..before_each(30 * MINUTE, 100) };
+    let steps = Steps { start: Timestamp::from_secs(12 * 3_600), ..at_each(30 * MINUTE, 100) };
     for expr in ["rate(c_total[6h])", "increase(c_total[6h])", "delta(c_total[12h])"] {
         let [exact, coarse] =
             [&samples, &rollups].map(|memory| match range(memory, expr, steps).value {
@@ -163,18 +163,27 @@ fn rates_are_nearly_the_same() {
     }
 }
 
-/// A value: numbers whose sums are exact, with NaN and staleness markers among them.
-fn value() -> impl Strategy<Value = f64> {
+/// A value: numbers whose sums are exact, with NaN and some odd ones among them.
+fn value(odd: f64) -> impl Strategy<Value = f64> {
     prop_oneof![
         8 => (-1_000_000..1_000_000).prop_map(f64::from),
         1 => Just(f64::NAN),
-        1 => Just(stale_nan()),
+        1 => Just(odd),
     ]
 }
 
-/// Ten hours of two series, at any distances.
-fn series() -> impl Strategy<Value = Memory> {
-    let samples = || prop::collection::btree_map(0_i64..36_000_000, value(), 0..150);
+/// A time within ten hours, at the end or the beginning of a stretch now and then.
+fn time() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        4 => 0_i64..=36_000_000,
+        1 => (0_i64..=120, 0_i64..2).prop_map(|(stretch, after)| stretch * 300_000 + after),
+        1 => (0_i64..=10, 0_i64..2).prop_map(|(hour, after)| hour * 3_600_000 + after),
+    ]
+}
+
+/// Ten hours of two series, at any distances, with some odd values.
+fn series(odd: f64) -> impl Strategy<Value = Memory> {
+    let samples = move || prop::collection::btree_map(time(), value(odd), 0..150);
     (samples(), samples()).prop_map(|(a, b)| {
         let mut memory = Memory::default();
         for (name, samples) in [("a", a), ("b", b)] {
@@ -184,6 +193,25 @@ fn series() -> impl Strategy<Value = Memory> {
         }
         memory
     })
+}
+
+/// A counter that goes up by one a second, collected at a distance and a phase in milliseconds for ten
+/// hours, and begins anew at some times.
+fn steady(interval: i64, phase: i64, resets: &[i64]) -> Memory {
+    let mut memory = Memory::default();
+    for at in (0..).map(|index| phase + index * interval).take_while(|at| *at <= 36_000_000) {
+        let begun = resets.iter().copied().filter(|reset| *reset <= at).max();
+        // High enough at first that nobody thinks it began just before.
+        let counted = at - begun.unwrap_or(-1_000_000_000);
+        memory.add(Labels::of("c_total", []), Timestamp::from_millis(at), counted as f64 / 1000.0);
+    }
+    memory
+}
+
+/// The values of a range's only series.
+fn values(memory: &Memory, expr: &str, steps: Steps) -> Vec<f64> {
+    let Value::Matrix(series) = range(memory, expr, steps).value else { panic!("no matrix") };
+    series[0].samples.iter().map(|sample| sample.value).collect()
 }
 
 /// Rollups of five minutes and of an hour, with and without samples beside them.
@@ -198,9 +226,10 @@ fn rolled(memory: &Memory, [fine, fine_alone, coarse, coarse_alone]: [i64; 4]) -
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Windows of whole stretches hold what their rollups stand for.
     #[test]
     fn aligned_windows_are_the_same(
-        memory in series(),
+        memory in series(stale_nan()),
         tiers in prop::array::uniform4(0_i64..12),
         (step, window) in (1_u32..8, 1_u32..8),
         function in prop::sample::select(&["sum", "count", "min", "max", "avg"][..]),
@@ -208,8 +237,69 @@ proptest! {
         let rolled = rolled(&memory, tiers);
         let expr = format!("{function}_over_time(g[{window}h])");
         let [plain, rolled] = [memory, rolled]
-            .map(|memory| bits(range(&memory, &expr, before_each(step * HOUR, 12))));
+            .map(|memory| bits(range(&memory, &expr, at_each(step * HOUR, 12))));
         prop_assert_eq!(plain, rolled, "{}", expr);
+    }
+
+    /// The newest sample is found by any window that ends with a stretch and is as long.
+    #[test]
+    fn the_newest_sample_at_the_end_of_a_stretch_is_the_same(
+        memory in series(f64::INFINITY),
+        tiers in prop::array::uniform4(0_i64..12),
+        (step, minutes) in (1_u32..8, 60_u32..300),
+        function in prop::sample::select(&["last", "present", "absent"][..]),
+    ) {
+        let rolled = rolled(&memory, tiers);
+        let expr = format!("{function}_over_time(g[{minutes}m])");
+        let [plain, rolled] = [memory, rolled]
+            .map(|memory| bits(range(&memory, &expr, at_each(step * HOUR, 12))));
+        prop_assert_eq!(plain, rolled, "{}", expr);
+    }
+
+    /// Extrapolated from last values: the same for what is steady, whatever the phase.
+    #[test]
+    fn steady_rates_are_the_same(
+        interval in prop::sample::select(&[15_000_i64, 30_000, 60_000, 150_000][..]),
+        phase in prop_oneof![Just(0_i64), 1_i64..150_000],
+        hours in any::<bool>(),
+        window in 2_u32..8,
+        function in prop::sample::select(&["rate", "increase", "delta"][..]),
+    ) {
+        let plain = steady(interval, phase % interval, &[]);
+        let mut rolled = plain.clone();
+        let resolution = if hours { HOUR } else { 5 * MINUTE };
+        rolled.roll_up(resolution, ALWAYS, ALWAYS);
+        let expr = format!("{function}(c_total[{}s])", (window * resolution).as_secs());
+        let steps = Steps { start: Timestamp::from_secs(8 * 3_600), ..at_each(resolution, 10) };
+        let [plain, rolled] = [plain, rolled].map(|memory| values(&memory, &expr, steps));
+        prop_assert_eq!(plain.len(), rolled.len());
+        for (plain, rolled) in plain.iter().zip(&rolled) {
+            prop_assert!((plain - rolled).abs() <= plain * 1e-9, "{}: {} and {}", expr, plain, rolled);
+        }
+    }
+
+    /// Nothing is counted that was not there, and a reset takes no more than some stretches' worth.
+    #[test]
+    fn a_reset_costs_what_was_counted_in_its_stretch(
+        interval in prop::sample::select(&[15_000_i64, 30_000, 60_000][..]),
+        phase in 0_i64..15_000,
+        reset in 0_i64..36_000_000,
+        window in 2_i64..8,
+    ) {
+        let plain = steady(interval, phase, &[reset]);
+        let mut rolled = plain.clone();
+        rolled.roll_up(HOUR, ALWAYS, ALWAYS);
+        let expr = format!("increase(c_total[{window}h])");
+        let steps = Steps { start: Timestamp::from_secs(8 * 3_600), ..at_each(HOUR, 10) };
+        let [plain, rolled] = [plain, rolled].map(|memory| values(&memory, &expr, steps));
+        let stretched = window as f64 / (window - 1) as f64;
+        for (plain, rolled) in plain.iter().zip(&rolled) {
+            let lost = plain - rolled;
+            // One between two samples, which either may miss, the other way round.
+            let between = interval as f64 / 1000.0 * stretched;
+            let range = -between - 1e-6..=3.0 * 3_600.0 * stretched;
+            prop_assert!(range.contains(&lost), "{}: {} and {}", expr, plain, rolled);
+        }
     }
 
     /// Whoever is seen in each hour is seen at each step, by a value that is not older than two.

@@ -1,5 +1,5 @@
 //! Prometheus' test-script format: reading it and running it. There is one more command, for what
-//! stands instead of old samples: `roll_up 1h before 1d` keeps rollups of an hour before that time.
+//! stands instead of old samples: `roll_up 1h until 1d` keeps rollups of an hour up to that time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -123,10 +123,10 @@ impl<'a> Script<'a> {
     }
 
     fn roll_up(&mut self, rest: &str) -> Check {
-        let (resolution, before) =
-            rest.split_once(" before ").ok_or_else(|| format!("malformed roll_up: {rest:?}"))?;
-        let before = time(before.trim())?;
-        self.memory.roll_up(duration(resolution.trim())?, before, before);
+        let (resolution, until) =
+            rest.split_once(" until ").ok_or_else(|| format!("malformed roll_up: {rest:?}"))?;
+        let until = time(until.trim())?;
+        self.memory.roll_up(duration(resolution.trim())?, until, until);
         Ok(())
     }
 

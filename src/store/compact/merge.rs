@@ -128,7 +128,7 @@ fn histograms_of(tier: Tier, found: &[(Tier, Content)]) -> Vec<HistogramSample> 
 
 /// In order; of two rollups of one stretch, the one that stands for more.
 fn one_for_each_stretch(tier: Tier, mut all: Vec<Rollup>) -> Vec<Rollup> {
-    let stretch = |rollup: &Rollup| rollup.time.aligned(tier.resolution());
+    let stretch = |rollup: &Rollup| rollup.time.stretch(tier.resolution()).start;
     if !all.is_sorted_by(|a, b| stretch(a) < stretch(b)) {
         all.sort_by_key(|rollup| (stretch(rollup), std::cmp::Reverse(rollup.count)));
         all.dedup_by_key(|rollup| stretch(rollup));
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_finer_is_rolled_up_and_the_rest_taken_as_it_is() {
         let sample = |secs| Sample { timestamp: Timestamp::from_secs(secs), value: 2.0 };
-        let fine = content(Values::Rollups(vec![rollup(0, 2), rollup(600, 1)]));
+        let fine = content(Values::Rollups(vec![rollup(1, 2), rollup(600, 1)]));
         let coarse = content(Values::Rollups(vec![rollup(7200, 4)]));
         let found = [(Tier::FiveMinutes, fine), (Tier::Hour, coarse)];
         assert_eq!(rollups_of(Tier::Hour, &found), [rollup(600, 3), rollup(7200, 4)]);
@@ -169,6 +169,6 @@ mod tests {
         let raw = [(Tier::Raw, content(samples))];
         let counts: Vec<u64> =
             rollups_of(Tier::FiveMinutes, &raw).iter().map(|rollup| rollup.count).collect();
-        assert_eq!(counts, [2, 1]);
+        assert_eq!(counts, [1, 2]);
     }
 }

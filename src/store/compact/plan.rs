@@ -2,7 +2,7 @@
 //!
 //! # Windows
 //! Each partition lies in a window of [`WINDOWS`]: two hours when it is sealed, then longer ones, each a
-//! multiple of the one before and counted from the epoch. Its range is no longer than that of what it is
+//! multiple of the one before, and each a [stretch](Timestamp::stretch) of its length. Its range is no longer than that of what it is
 //! made of: where a tier has lost the beginning of a window by retention, a coarser one serves that.
 //!
 //! # Rules
@@ -112,8 +112,8 @@ fn roll_window(options: &Options, tier: Tier, from: Tier) -> Duration {
 
 /// The window of this length around an instant.
 fn around(instant: Timestamp, length: Duration) -> Range {
-    let start = instant.aligned(length);
-    (start, start.plus(length))
+    let stretch = instant.stretch(length);
+    (stretch.start, stretch.end)
 }
 
 /// The plan in the making.

@@ -49,8 +49,9 @@ impl Part for Fake {
     }
 }
 
+/// The beginning of a slot.
 fn slot(number: i64) -> Timestamp {
-    Timestamp::from_millis(0).plus(SLOT * u32::try_from(number).unwrap())
+    Timestamp::from_millis(1).plus(SLOT * u32::try_from(number).unwrap())
 }
 
 struct Simulation {
