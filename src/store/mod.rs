@@ -31,6 +31,7 @@ mod inner;
 mod inventory;
 mod keys;
 mod layout;
+mod left;
 mod lock;
 mod partition;
 mod record;
@@ -59,6 +60,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -70,6 +72,7 @@ use self::{
     head::{Head, Hold},
     history::{Kind, Wanted},
     inner::{Inner, Parts, change_of, probe_of},
+    left::Left,
     lock::Lock,
     partition::{Asked, Handles},
     state::State,
@@ -153,6 +156,7 @@ impl Store {
             window: parts.options.out_of_order_window,
             rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
                 .map_err(StoreError::io("start the committer of", dir))?,
+            left: Left::default(),
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -199,10 +203,31 @@ impl Store {
         batch: Batch,
         changes: Vec<Change>,
     ) -> Result<AppendSummary, StoreError> {
-        if batch.samples.len() > limits::BATCH_SAMPLES_MAX {
-            return Err(StoreError::BatchTooLarge(batch.samples.len()));
+        let rows = self.rows(batch.samples)?;
+        self.send(rows, batch.metadata, changes).await
+    }
+
+    /// Leaves samples and changes, all or none, that nobody waits for: they become durable, and are
+    /// seen, with the next commit that somebody waits for, or when they have waited `within`, which
+    /// counts up to [`limits::COMMIT_LEFT_MAX`]. Returns when they are queued. What cannot be stored is
+    /// counted as for all others, and nobody else is told.
+    pub async fn leave(
+        &self,
+        batch: Batch,
+        changes: Vec<Change>,
+        within: Duration,
+    ) -> Result<(), StoreError> {
+        let rows = self.rows(batch.samples)?;
+        let commit = Commit { rows, metadata: batch.metadata, changes, reply: None };
+        let request = Request::Leave(commit, within);
+        self.0.queue().send(request).await.map_err(|_| self.0.no_committer())
+    }
+
+    fn rows(&self, samples: Vec<SeriesSample>) -> Result<Vec<Row>, StoreError> {
+        if samples.len() > limits::BATCH_SAMPLES_MAX {
+            return Err(StoreError::BatchTooLarge(samples.len()));
         }
-        let known = self.0.head.find_all(batch.samples.iter().map(|sample| &sample.labels));
+        let known = self.0.head.find_all(samples.iter().map(|sample| &sample.labels));
         let row = |(SeriesSample { labels, sample }, known)| {
             let series = match known {
                 Some(series) => Key::Known(series),
@@ -210,8 +235,7 @@ impl Store {
             };
             Row { series, sample }
         };
-        let rows = batch.samples.into_iter().zip(known).map(row).collect();
-        self.send(rows, batch.metadata, changes).await
+        Ok(samples.into_iter().zip(known).map(row).collect())
     }
 
     /// Stores samples of series that were found before; returns when they are durable (fdatasync).
@@ -243,7 +267,7 @@ impl Store {
         changes: Vec<Change>,
     ) -> Result<AppendSummary, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Commit(Commit { rows, metadata, changes, reply });
+        let request = Request::Commit(Commit { rows, metadata, changes, reply: Some(reply) });
         self.0.queue().send(request).await.map_err(|_| self.0.no_committer())?;
         answer.await.map_err(|_| self.0.no_committer())?
     }
