@@ -13,7 +13,7 @@ use std::{
 
 use balefire::{
     model::{Labels, MatchOp, Matcher, Sample},
-    store::testing::{OnePartition, empty_database, open_database},
+    store::testing::{OnePartition, empty_database, mix, open_database},
     time::Timestamp,
 };
 
@@ -118,7 +118,9 @@ fn series(steps: u32) -> impl Iterator<Item = (Labels, Vec<Sample>)> {
             .map(|n| (labels(metric, n), metric * PER_METRIC * INSTANCES + n))
             .collect();
         all.sort();
-        all.into_iter().map(move |(labels, number)| (labels, samples(number, steps)))
+        all.into_iter().map(move |(labels, number)| {
+            (labels, mix::samples(number, START, STEP, steps as usize))
+        })
     })
 }
 
@@ -134,63 +136,6 @@ fn labels(metric: u32, n: u32) -> Labels {
             ("env", if instance < 15 { "production" } else { "staging" }),
         ],
     )
-}
-
-/// A number that looks random, the same each time.
-fn noise(series: u32, step: u32) -> u64 {
-    let mut x = (u64::from(series) << 32 | u64::from(step)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-fn samples(series: u32, steps: u32) -> Vec<Sample> {
-    let mut total = f64::from(series) * 1000.0;
-    (0..steps)
-        .map(|step| {
-            let value = value(series, step, &mut total);
-            Sample { timestamp: START.plus(STEP * step), value }
-        })
-        .collect()
-}
-
-/// The kinds of values of an ordinary host, by their shares.
-fn value(series: u32, step: u32, total: &mut f64) -> f64 {
-    let random = noise(series, step);
-    let below = |n: u64| (random % n) as f64;
-    match noise(series, u32::MAX) % 100 {
-        // CPU seconds, in hundredths.
-        0..14 => {
-            *total += below(3000) / 100.0;
-            (*total * 100.0).round() / 100.0
-        }
-        // Two decimals.
-        14..22 => below(10_000) / 100.0,
-        22..46 => f64::from(series),
-        // Memory in pages.
-        46..56 => {
-            *total = (*total + below(64) - 31.5).max(0.0);
-            total.round() * 4096.0
-        }
-        // Buckets of histograms.
-        56..74 => {
-            *total += if random.is_multiple_of(4) { below(5) } else { 0.0 };
-            *total
-        }
-        // Temperatures.
-        74..77 => 40.0 + below(40) / 8.0,
-        77..82 => below(1 << 53) / (1_u64 << 53) as f64,
-        // Bytes on the network.
-        82..90 => {
-            *total += below(200_000);
-            *total
-        }
-        // Counters that rest.
-        _ => {
-            *total += if random.is_multiple_of(200) { 1.0 } else { 0.0 };
-            *total
-        }
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement is about real time")]

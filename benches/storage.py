@@ -146,6 +146,8 @@ def day(bench):
         reads(name, got[name])
     row("writers beside a reader that never rests", f"{got['writers']['ratio'] * 100:.0f} % of "
         f"{millions(got['writers']['alone'])} ({got['writers']['queries']} queries)", "≥ 80 %")
+    row("… beside a thread that only computes, and so takes no more than a core",
+        f"{got['writers']['ratio_computing'] * 100:.0f} %")
     bench.note("W2", "balefire, core", rate=samples / got["fill_seconds"], data=got["daily_bytes"] / samples, index=0,
                query=got["daily"]["query_ms"])
 
@@ -173,6 +175,7 @@ def many(bench):
         labels = got["reads"]["labels"]
         row("… list series of a host / of a pattern / of a metric",
             " / ".join(f"{labels[key]:.2f}" for key in ("host", "pattern", "metric")) + " ms")
+        row("… latest value of one series", f"{got['reads']['latest_us']:.2f} µs", "≤ 5 µs")
 
 
 def start(bench):

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     core::Core,
-    drive::Fleet,
+    drive::{Fleet, Outcome},
     measure::{cpu_seconds, median, timed},
     workload::instance,
 };
@@ -120,39 +120,56 @@ fn labels(core: &Core, (start, end): Range) -> Value {
     )
 }
 
-/// Writers at full speed for a while, alone and then beside one reader that never rests.
+/// Writers at full speed for a while: alone, beside one reader that never rests, and beside a thread
+/// that takes its share of the cores and nothing else of anybody's.
 pub(crate) fn beside_writers(
     core: &Core,
     fleet: &mut Fleet,
     range: Range,
 ) -> Result<Value, String> {
-    let mut write = || {
-        let began = crate::measure::now();
-        fleet.run(10_000, |at| {
-            core.clock.set(at);
-            began.elapsed() < STRETCH
-        })
-    };
-    let alone = write()?;
-    let stop = AtomicBool::new(false);
-    let (beside, queries) = thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut queries = 0_u32;
-            while !stop.load(Ordering::SeqCst) {
-                evaluate(core, range)?;
-                queries += 1;
-            }
-            Ok::<u32, String>(queries)
-        });
-        let beside = write();
-        stop.store(true, Ordering::SeqCst);
-        (beside, reader.join().expect("a reader"))
-    });
-    let (beside, queries) = (beside?, queries?);
+    let (alone, _) = beside(core, fleet, None)?;
+    let (reading, queries) = beside(core, fleet, Some(&|| evaluate(core, range).map(drop)))?;
+    let (computing, _) = beside(core, fleet, Some(&|| Ok(compute())))?;
     Ok(json!({
         "alone": alone.rate(),
-        "beside": beside.rate(),
-        "ratio": beside.rate() / alone.rate(),
+        "beside": reading.rate(),
+        "ratio": reading.rate() / alone.rate(),
+        "ratio_computing": computing.rate() / alone.rate(),
         "queries": queries,
     }))
+}
+
+/// What a writers' neighbour repeats.
+type Work<'a> = &'a (dyn Fn() -> Result<(), String> + Sync);
+
+/// Writers for a while, and how often their neighbour did its work meanwhile.
+fn beside(
+    core: &Core,
+    fleet: &mut Fleet,
+    neighbour: Option<Work<'_>>,
+) -> Result<(Outcome, u32), String> {
+    let stop = AtomicBool::new(neighbour.is_none());
+    thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let mut done = 0_u32;
+            while !stop.load(Ordering::SeqCst) {
+                neighbour.map_or(Ok(()), |work| work())?;
+                done += 1;
+            }
+            Ok::<u32, String>(done)
+        });
+        let began = crate::measure::now();
+        let outcome = fleet.run(10_000, |at| {
+            core.clock.set(at);
+            began.elapsed() < STRETCH
+        });
+        stop.store(true, Ordering::SeqCst);
+        Ok((outcome?, working.join().expect("a neighbour")?))
+    })
+}
+
+/// Arithmetic for about a millisecond, in registers alone.
+fn compute() {
+    let step = |sum: u64, n: u64| sum.rotate_left(7) ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    std::hint::black_box((0..1_000_000).fold(0, step));
 }

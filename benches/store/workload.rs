@@ -3,16 +3,18 @@
 //! Either the synthetic mix of docs/benchmarks.md, drawn from a seed, or a corpus that was scraped from
 //! a real `node_exporter`. Nothing depends on threads or time: a value is a function of seed, series, step.
 
-use std::{fs, ops::Range, path::Path, sync::Arc};
+use std::{fs, ops::Range, path::Path, sync::Arc, time::Duration};
 
-use balefire::{model::Labels, promql, time::Timestamp};
+use balefire::{
+    model::Labels,
+    promql,
+    store::testing::mix::{self, HOST_SERIES, Kind},
+    time::Timestamp,
+};
 use clap::Args;
 
 /// The first instant after midnight of 2023-11-15, UTC: a partition of a day begins with it.
 const START_MS: i64 = 1_700_006_400_001;
-/// Series of one host.
-const HOST_SERIES: u32 = 1000;
-const SEED: u64 = 0x5eed_ba1e_f14e;
 
 /// What is written, and how it is cut into requests.
 #[derive(Args, Clone, Debug)]
@@ -87,52 +89,29 @@ fn synthetic(data: &Data) -> Workload {
     Workload { labels, steps: data.steps, values: values.collect() }
 }
 
-/// What a series measures. The shares are those of docs/benchmarks.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    CpuCounter,
-    Gauge,
-    Constant,
-    Memory,
-    Bucket,
-    Temperature,
-    Entropy,
-    Network,
-    IdleCounter,
+/// The beginning and the end of the names of metrics of a kind.
+fn names(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Cpu => ("node_cpu", "seconds_total"),
+        Kind::Gauge => ("node_load", "ratio"),
+        Kind::Constant => ("node_info", "value"),
+        Kind::Memory => ("node_memory", "bytes"),
+        Kind::Bucket => ("http_request_duration", "seconds_bucket"),
+        Kind::Temperature => ("node_hwmon_temp", "celsius"),
+        Kind::Entropy => ("app_score", "value"),
+        Kind::Network => ("node_network_receive", "bytes_total"),
+        Kind::Idle => ("node_errors", "total"),
+    }
 }
-
-/// Kind, series of a hundred, and the beginning and the end of its metric names.
-const MIX: [(Kind, u32, &str, &str); 9] = [
-    (Kind::CpuCounter, 14, "node_cpu", "seconds_total"),
-    (Kind::Gauge, 8, "node_load", "ratio"),
-    (Kind::Constant, 24, "node_info", "value"),
-    (Kind::Memory, 10, "node_memory", "bytes"),
-    (Kind::Bucket, 18, "http_request_duration", "seconds_bucket"),
-    (Kind::Temperature, 3, "node_hwmon_temp", "celsius"),
-    (Kind::Entropy, 5, "app_score", "value"),
-    (Kind::Network, 8, "node_network_receive", "bytes_total"),
-    (Kind::IdleCounter, 10, "node_errors", "total"),
-];
 
 const MODES: [&str; 8] = ["idle", "user", "system", "iowait", "irq", "nice", "softirq", "steal"];
-
-/// Where a series stands in the mix: its row there.
-fn row(series: u32) -> usize {
-    let mut place = series % 100;
-    let mut row = 0;
-    while place >= MIX[row].1 {
-        place -= MIX[row].1;
-        row += 1;
-    }
-    row
-}
 
 /// The six labels of a series: a hundred metrics on each host, ten series of each. They differ without
 /// the metric's name too, for `rate` drops it.
 pub(crate) fn labels_of(series: u32) -> Labels {
     let (host, place) = (series / HOST_SERIES, series % HOST_SERIES);
     let (slot, ordinal) = (place % 100, place / 100);
-    let (_, _, stem, unit) = MIX[row(series)];
+    let (stem, unit) = names(Kind::of(series));
     let metric = format!("{stem}_{slot:02}_{unit}");
     let pairs = [
         ("instance", instance(host)),
@@ -152,120 +131,21 @@ pub(crate) fn instance(host: u32) -> String {
 
 struct Synthetic {
     first: u32,
-    interval: u64,
-    states: Vec<State>,
-}
-
-/// Everything is counted in whole units of a kind: hundredths, pages, bytes, degrees.
-struct State {
-    random: Random,
-    units: u64,
-    /// What it moves by in a step, about.
-    rate: u64,
+    values: Vec<mix::Values>,
 }
 
 impl Synthetic {
     fn new(range: Range<u32>, interval: u32) -> Self {
-        let interval = u64::from(interval);
-        let states = range.clone().map(|series| State::new(series, interval)).collect();
-        Self { first: range.start, interval, states }
+        let step = Duration::from_secs(interval.into());
+        let first = range.start;
+        Self { first, values: range.map(|series| mix::Values::new(series, step)).collect() }
     }
 }
 
 impl Values for Synthetic {
     fn next_step(&mut self, into: &mut Vec<Point>) {
-        for (series, state) in (self.first..).zip(&mut self.states) {
-            into.push(Point { series, value: state.next(MIX[row(series)].0, self.interval) });
-        }
-    }
-}
-
-impl State {
-    fn new(series: u32, interval: u64) -> Self {
-        let mut random = Random(SEED ^ (u64::from(series) << 20));
-        let (units, rate) = match MIX[row(series)].0 {
-            // Idle, user and system take most of a core; the others next to nothing.
-            Kind::CpuCounter if series % HOST_SERIES / 100 % 8 < 3 => {
-                (random.below(1 << 28), interval * (10 + random.below(60)))
-            }
-            Kind::CpuCounter => (random.below(1 << 20), 1 + random.below(4)),
-            Kind::Gauge => (10_000 + random.below(10_000), 50),
-            Kind::Constant => {
-                let bits = 1 + random.below(36);
-                (random.below(1 << bits), 0)
-            }
-            Kind::Memory => (random.below(1 << 20) + (1 << 16), 1 << random.below(9)),
-            Kind::Bucket => (random.below(1 << 24), random.below(12)),
-            Kind::Temperature => (35 + random.below(40), 1),
-            Kind::Entropy => (0, 0),
-            Kind::Network => (random.below(1 << 40), interval << (8 + random.below(12))),
-            Kind::IdleCounter => (random.below(1000), 1),
-        };
-        Self { random, units, rate }
-    }
-
-    fn next(&mut self, kind: Kind, interval: u64) -> f64 {
-        let Self { random, units, rate } = self;
-        match kind {
-            Kind::CpuCounter => {
-                // A tenth of noise; a core has no more than 100 hundredths in a second.
-                let grown = *rate - *rate / 20 + random.below(*rate / 10 + 2);
-                *units += grown.min(interval * 100);
-                *units as f64 / 100.0
-            }
-            Kind::Gauge => {
-                walk(units, *rate, random);
-                *units as f64 / 100.0
-            }
-            Kind::Constant => *units as f64,
-            Kind::Memory => {
-                if random.below(10) < 7 {
-                    walk(units, *rate, random);
-                }
-                *units as f64 * 4096.0
-            }
-            Kind::Bucket => {
-                *units += random.below(*rate + 1);
-                *units as f64
-            }
-            Kind::Temperature => {
-                if random.below(10) == 0 {
-                    walk(units, *rate, random);
-                }
-                *units as f64
-            }
-            Kind::Entropy => (random.next() >> 11) as f64 / (1_u64 << 53) as f64,
-            Kind::Network => {
-                *units += *rate / 2 + random.below(*rate);
-                *units as f64
-            }
-            Kind::IdleCounter => {
-                *units += u64::from(random.below(64) == 0) * *rate;
-                *units as f64
-            }
-        }
-    }
-}
-
-/// A step up or down by `rate` at most, above zero.
-fn walk(units: &mut u64, rate: u64, random: &mut Random) {
-    *units = (*units + random.below(2 * rate + 1)).saturating_sub(rate);
-}
-
-/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `bound`, which is not zero.
-    fn below(&mut self, bound: u64) -> u64 {
-        u64::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
+        let values = self.values.iter_mut().filter_map(Iterator::next);
+        into.extend((self.first..).zip(values).map(|(series, value)| Point { series, value }));
     }
 }
 

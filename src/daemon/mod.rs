@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Overrides};
 
@@ -25,6 +26,8 @@ use self::{arguments::Arguments, life::Prepared};
 const WORKERS: usize = 2;
 /// Queries, collecting, the store's blocking calls.
 const BLOCKING_MAX: usize = 16;
+/// Descriptors that are asked for, as in the unit: each partition that is read takes eighty.
+const DESCRIPTORS: u64 = 8192;
 
 /// Runs the daemon; the result is the process' exit status.
 pub fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn load(overrides: &Overrides) -> anyhow::Result<Config> {
 
 fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
     let config = load(&overrides)?;
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_MAX)
@@ -81,6 +85,16 @@ fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
     // Whatever still runs on the blocking pool was asked to end and is not waited for.
     runtime.shutdown_background();
     code
+}
+
+/// Takes as many descriptors as it may have, up to what it has use for. Where it gets none, fewer
+/// partitions stay open.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _denied = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "before logging is set up there is no other place")]

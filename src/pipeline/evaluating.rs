@@ -22,7 +22,7 @@ use crate::{
         Transition, stale_nan,
     },
     promql::{self, Limits, QueryError, Queryable, Value},
-    store::{Change, Snapshot, Store},
+    store::{Change, Snapshot, Store, StoreError},
     supervise::TaskContext,
     telemetry::{Telemetry, events::EvaluatingEvents},
     time::{Clock, Timestamp},
@@ -114,13 +114,22 @@ impl Evaluating {
             .map(|labels| SeriesSample::new(labels.clone(), now, stale_nan()));
         let batch =
             Batch { samples: ended.chain(alive.iter().cloned()).collect(), ..Batch::default() };
-        let stored = self.parts.store.append_and_commit(batch, changes(&all)).await;
-        stored.map_err(|error| error.to_string())?;
+        self.store(batch, changes(&all)).await.map_err(|error| error.to_string())?;
 
         *told = names;
         self.tell(all);
         self.events.passed(started.elapsed());
         Ok(())
+    }
+
+    /// What changed is durable before anybody is told; samples of alerts that just go on are in nobody's
+    /// way, and go with the next commit.
+    async fn store(&self, batch: Batch, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            let within = *self.interval.borrow();
+            return self.parts.store.leave(batch, changes, within).await;
+        }
+        self.parts.store.append_and_commit(batch, changes).await.map(drop)
     }
 
     /// Every enabled rule over one snapshot; one that takes too long is cut off, one

@@ -2,8 +2,9 @@
 //!
 //! It takes what is queued as one group, puts the samples into the head under an epoch that nobody
 //! sees yet and the changes into its own clone of the state, writes one frame of the log, waits for
-//! the disk, publishes state and epoch, and only then answers. A group that fails is taken back.
-//! Sealing and clean-up send their edits through the same queue.
+//! the disk, publishes state and epoch, and only then answers. A group that fails is taken back. What
+//! nobody waits for ([`left`](super::left)) joins the next group. Sealing and clean-up send their edits
+//! through the same queue.
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use super::{
     AppendSummary, Change, Rejection, StoreError,
     head::{Admission, Bounds, Epoch, Head, Hold, Open, Series},
     keys,
+    left::Left,
     small::{News, metadata_record},
     state::State,
     sync::{Rhythm, Waited},
@@ -48,6 +50,8 @@ pub(super) type Edit = Box<dyn FnOnce(&mut State) + Send>;
 pub(super) enum Request {
     /// Samples and changes, all or none.
     Commit(Commit),
+    /// The same, which may wait for so long: nobody waits for it.
+    Leave(Commit, Duration),
     /// An edit that is not logged; answered by the state after it.
     Edit { edit: Edit, reply: oneshot::Sender<State> },
     /// An edit, and a new segment; answered by what came before that segment.
@@ -69,16 +73,19 @@ pub(super) struct Rotated {
 }
 
 /// Samples and changes that become durable together.
+#[derive(Default)]
 pub(super) struct Commit {
     pub(super) rows: Vec<Row>,
     pub(super) histograms: Vec<(Key, HistogramSample)>,
     pub(super) metadata: Vec<Metadata>,
     pub(super) changes: Vec<Change>,
-    pub(super) reply: oneshot::Sender<Result<AppendSummary, StoreError>>,
+    /// `None` where nobody waits.
+    pub(super) reply: Option<oneshot::Sender<Result<AppendSummary, StoreError>>>,
 }
 
 impl Commit {
-    fn len(&self) -> usize {
+    /// How many samples and histograms it has.
+    pub(super) fn len(&self) -> usize {
         self.rows.len() + self.histograms.len()
     }
 }
@@ -129,6 +136,8 @@ pub(super) struct Committer {
     pub(super) window: Duration,
     /// When the log is synced.
     pub(super) rhythm: Rhythm,
+    /// What may wait.
+    pub(super) left: Left,
     pub(super) events: StoreEvents,
 }
 
@@ -139,14 +148,15 @@ impl Committer {
         loop {
             let waited = match next.take() {
                 Some(request) => Waited::Request(request),
-                None => self.rhythm.wait(&mut self.queue),
+                None => self.rhythm.wait(&mut self.queue, self.left.until()),
             };
             match waited {
                 Waited::Request(Request::Close) | Waited::Closed => break,
                 Waited::Request(request) => next = self.answer(request),
-                Waited::SyncDue => self.sync(),
+                Waited::Due => self.catch_up(),
             }
         }
+        self.commit_left();
         self.sync();
     }
 
@@ -154,7 +164,12 @@ impl Committer {
     fn answer(&mut self, request: Request) -> Option<Request> {
         match request {
             Request::Commit(first) => return self.commit_group(first),
+            Request::Leave(commit, within) => {
+                self.left.add(commit, within);
+                self.catch_up();
+            }
             Request::Edit { edit, reply } => {
+                self.commit_left();
                 let mut state = self.published.read().clone();
                 edit(&mut state);
                 self.publish(state.clone());
@@ -162,6 +177,7 @@ impl Committer {
                 let _ = reply.send(state);
             }
             Request::Rotate { edit, reply } => {
+                self.commit_left();
                 let _ = reply.send(self.rotate(edit));
             }
             Request::Close => {}
@@ -169,9 +185,27 @@ impl Committer {
         None
     }
 
+    /// Does what has waited long enough.
+    fn catch_up(&mut self) {
+        if self.left.is_due() {
+            self.commit_left();
+        }
+        if self.rhythm.is_due() {
+            self.sync();
+        }
+    }
+
+    /// Commits what was left: what came first stands first.
+    fn commit_left(&mut self) {
+        let group = self.left.take();
+        if !group.is_empty() {
+            self.commit(group);
+        }
+    }
+
     /// Makes durable what was acknowledged before it was.
     fn sync(&mut self) {
-        if let Rhythm::Later { due: Some(_), .. } = self.rhythm
+        if self.rhythm.is_behind()
             && let Err(error) = self.wal.sync()
         {
             self.events.commit_failed(&error);
@@ -179,14 +213,15 @@ impl Committer {
         self.rhythm.synced();
     }
 
-    /// Commits what is queued; returns the request that ended the group, if one did.
+    /// Commits what was left and what is queued; returns the request that ended the group, if one did.
     fn commit_group(&mut self, first: Commit) -> Option<Request> {
         let mut samples = first.len();
-        let mut group = vec![first];
+        let mut group = self.left.take();
+        group.push(first);
         let mut next = None;
         while samples < GROUP_SAMPLES {
             match self.queue.try_recv() {
-                Ok(Request::Commit(commit)) => {
+                Ok(Request::Commit(commit) | Request::Leave(commit, _)) => {
                     samples += commit.len();
                     group.push(commit);
                 }
@@ -219,13 +254,13 @@ impl Committer {
                 self.publish(state);
                 self.tell(answers.iter().map(|(summary, _)| summary), began.elapsed());
                 for (summary, reply) in answers {
-                    let _ = reply.send(Ok(summary));
+                    let _ = reply.map(|reply| reply.send(Ok(summary)));
                 }
             }
             Err(error) => {
                 take_back(&self.head, &touched, state.epoch);
                 self.events.commit_failed(&error);
-                for (_, reply) in answers {
+                for reply in answers.into_iter().filter_map(|(_, reply)| reply) {
                     let _ = reply.send(Err(again(&error)));
                 }
             }

@@ -31,6 +31,7 @@ mod inner;
 mod inventory;
 mod keys;
 mod layout;
+mod left;
 mod lock;
 mod partition;
 mod quarantine;
@@ -60,6 +61,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -71,6 +73,7 @@ use self::{
     head::{Head, Hold},
     history::{Kind, Wanted},
     inner::{Inner, Parts, change_of, probe_of},
+    left::Left,
     lock::Lock,
     partition::{Asked, Handles},
     state::State,
@@ -154,6 +157,7 @@ impl Store {
             window: parts.options.out_of_order_window,
             rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
                 .map_err(StoreError::io("start the committer of", dir))?,
+            left: Left::default(),
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -201,6 +205,25 @@ impl Store {
         batch: Batch,
         changes: Vec<Change>,
     ) -> Result<AppendSummary, StoreError> {
+        let commit = self.commit_of(batch, changes)?;
+        self.send(commit).await
+    }
+
+    /// Leaves samples and changes, all or none, that nobody waits for: they become durable, and are
+    /// seen, with the next commit that somebody waits for, or when they have waited `within`, which
+    /// counts up to [`limits::COMMIT_LEFT_MAX`]. Returns when they are queued. What cannot be stored is
+    /// counted as for all others, and nobody else is told.
+    pub async fn leave(
+        &self,
+        batch: Batch,
+        changes: Vec<Change>,
+        within: Duration,
+    ) -> Result<(), StoreError> {
+        let request = Request::Leave(self.commit_of(batch, changes)?, within);
+        self.0.queue().send(request).await.map_err(|_| self.0.no_committer())
+    }
+
+    fn commit_of(&self, batch: Batch, changes: Vec<Change>) -> Result<Commit, StoreError> {
         let count = batch.samples.len() + batch.histograms.len();
         if count > limits::BATCH_SAMPLES_MAX {
             return Err(StoreError::BatchTooLarge(count));
@@ -216,8 +239,7 @@ impl Store {
         let rows = batch.samples.into_iter().zip(known).map(row).collect();
         let histograms = batch.histograms.into_iter();
         let histograms = histograms.map(|one| (Key::Named(one.labels), one.sample)).collect();
-        self.send(|reply| Commit { rows, histograms, metadata: batch.metadata, changes, reply })
-            .await
+        Ok(Commit { rows, histograms, metadata: batch.metadata, changes, reply: None })
     }
 
     /// Stores samples of series that were found before; returns when they are durable (fdatasync).
@@ -229,15 +251,8 @@ impl Store {
             return Err(StoreError::BatchTooLarge(samples.len()));
         }
         let row = |(handle, sample): (SeriesHandle, Sample)| Row { series: handle.0, sample };
-        let rows = samples.into_iter().map(row).collect();
-        self.send(|reply| Commit {
-            rows,
-            histograms: Vec::new(),
-            metadata: Vec::new(),
-            changes: Vec::new(),
-            reply,
-        })
-        .await
+        self.send(Commit { rows: samples.into_iter().map(row).collect(), ..Commit::default() })
+            .await
     }
 
     /// Looks for the series of handles that have not found theirs yet.
@@ -250,13 +265,10 @@ impl Store {
         }
     }
 
-    async fn send(
-        &self,
-        commit: impl FnOnce(oneshot::Sender<Result<AppendSummary, StoreError>>) -> Commit,
-    ) -> Result<AppendSummary, StoreError> {
+    async fn send(&self, mut commit: Commit) -> Result<AppendSummary, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Commit(commit(reply));
-        self.0.queue().send(request).await.map_err(|_| self.0.no_committer())?;
+        commit.reply = Some(reply);
+        self.0.queue().send(Request::Commit(commit)).await.map_err(|_| self.0.no_committer())?;
         answer.await.map_err(|_| self.0.no_committer())?
     }
 

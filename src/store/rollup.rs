@@ -107,7 +107,7 @@ pub(super) fn roll_up(finer: &[Rollup], resolution: Duration, out: &mut Vec<Roll
 pub(super) fn thin(histograms: &[HistogramSample], resolution: Duration) -> Vec<HistogramSample> {
     let stays = |at: usize| {
         let (this, Some(next)) = (&histograms[at], histograms.get(at + 1)) else { return true };
-        this.timestamp.aligned(resolution) != next.timestamp.aligned(resolution)
+        this.timestamp.stretch(resolution) != next.timestamp.stretch(resolution)
             || !next.histogram.continues(&this.histogram)
     };
     (0..histograms.len()).filter(|at| stays(*at)).map(|at| histograms[at].clone()).collect()
@@ -219,7 +219,7 @@ mod tests {
         let kept = thin(&all, FIVE);
         let at = |sample: &HistogramSample| all.iter().position(|one| one == sample).unwrap();
         let stretch_ends = (0..40).filter(|at| {
-            let end = |at: usize| all.get(at).map(|sample| sample.timestamp.aligned(FIVE));
+            let end = |at: usize| all.get(at).map(|sample| sample.timestamp.stretch(FIVE));
             *at == 14 || end(*at) != end(*at + 1)
         });
         assert_eq!(kept.iter().map(at).collect::<Vec<_>>(), stretch_ends.collect::<Vec<_>>());

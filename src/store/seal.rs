@@ -251,7 +251,7 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
 /// Bytes that sealing up to `floor` can write: samples, labels in each partition in which they may be,
 /// history.
 pub(super) fn room_needed(head: &Head, state: &State, floor: Timestamp) -> u64 {
-    let oldest = head.oldest(state.sealed).unwrap_or(floor).aligned(RANGE);
+    let oldest = head.oldest(state.sealed).unwrap_or(floor).stretch(RANGE).start;
     let ranges = floor.since(oldest).as_millis().div_ceil(RANGE.as_millis());
     let (series, label_bytes) = head.in_partitions(usize::try_from(ranges).unwrap_or(usize::MAX));
     head.samples() * SEALED_SAMPLE_BYTES

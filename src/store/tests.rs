@@ -2,6 +2,7 @@
 
 mod damage;
 mod labels;
+mod left;
 mod upkeep;
 
 use std::{
@@ -178,11 +179,27 @@ fn a_start_opens_no_database_and_sealing_closes_idle_ones() {
 fn readers_of_many_partitions_keep_few_open() {
     let fixture = Fixture::new();
     let store = fixture.open();
-    fill(&store, "a", START.minus(20 * HOUR), 1200);
+    fill(&store, "a", START.minus(40 * HOUR), 2400);
     store.seal().unwrap();
-    assert_eq!(all(&store, Vec::new())[0].1.len(), 1200);
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 2400);
     let locks = |name| open_files(fixture.dir(), name);
-    assert!(locks(keys::PARTITIONS) <= 4 * 90, "{}", locks(keys::PARTITIONS));
+    assert!(locks(keys::PARTITIONS) <= 16 * 90, "{}", locks(keys::PARTITIONS));
+}
+
+#[test]
+fn a_day_of_fresh_partitions_is_opened_once() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    fill(&store, "a", START.minus(26 * HOUR), 1560);
+    store.seal().unwrap();
+    let opened = || breakage.engine_opened.load(Ordering::SeqCst);
+    let before = opened();
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 1560);
+    let first = opened() - before;
+    assert!(first >= 11, "{first}");
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 1560);
+    assert_eq!(opened() - before, first);
 }
 
 #[test]

@@ -290,7 +290,7 @@ impl Probing {
         };
         let record = self.judged(*record);
         self.events.probed(record.state.name(), record.duration);
-        match self.write(&record).await {
+        match self.write(&record, probed.interval, &waiters).await {
             Ok(()) => context.heartbeat.succeeded(),
             Err(reason) => {
                 self.events.unwritten(name, &reason);
@@ -324,8 +324,15 @@ impl Probing {
         }
     }
 
-    /// Series, record and state become durable together; then whoever listens is told.
-    async fn write(&self, record: &ProbeRecord) -> Result<(), String> {
+    /// Series, record and state become durable together; then whoever listens is told. A result that
+    /// nobody asked for and that says what the last one said goes with the next commit, within the
+    /// target's interval.
+    async fn write(
+        &self,
+        record: &ProbeRecord,
+        interval: Duration,
+        waiters: &[Waiter],
+    ) -> Result<(), String> {
         let now = self.parts.clock.now();
         let told = self.parts.targets.record(record.clone(), now);
         let mut changes = vec![Change::AddProbe(record.clone())];
@@ -337,11 +344,16 @@ impl Probing {
             samples: self.parts.targets.samples_of(&record.target, now),
             ..Batch::default()
         };
-        let stored = self.parts.store.append_and_commit(batch, changes).await;
+        let store = &self.parts.store;
+        let stored = if told.is_none() && waiters.is_empty() {
+            store.leave(batch, changes, interval).await
+        } else {
+            store.append_and_commit(batch, changes).await.map(drop)
+        };
         if let Some(event) = told {
             self.tell(event);
         }
-        stored.map(drop).map_err(|error| error.to_string())
+        stored.map_err(|error| error.to_string())
     }
 
     fn tell(&self, event: Told) {

@@ -186,7 +186,7 @@ fn a_block_that_makes_no_sense_is_left_out_and_counted() {
     });
     blocks[makes_no_sense.unwrap()] ^= 0xff;
     let head = Head::new(10);
-    head.restore(&Labels::of("up", []), blocks).unwrap();
+    head.restore(&Labels::of("up", []), blocks, Vec::new()).unwrap();
     let left = 300 - first.count;
     assert_eq!(take_unreadable(), 0);
     assert_eq!(seconds(&head).len(), left);

@@ -1,7 +1,9 @@
 //! The databases that are open: few, shared, and none twice.
 //!
-//! An open one costs megabytes and eighty descriptors. Each reader has a handle of its own, so that
-//! readers of one partition do not wait for each other.
+//! An open one costs megabytes and eighty descriptors, and opening it ten milliseconds and more, so
+//! that those of one long read stay open for the next: as many as a day has while it is fresh. Upkeep
+//! closes them all every few minutes. Each reader has a handle of its own, so that readers of one
+//! partition do not wait for each other.
 
 use std::{
     io, mem,
@@ -10,6 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 
 use super::super::{
     engine::{Database, Engine, EngineError, Fanout},
@@ -17,8 +20,12 @@ use super::super::{
     record::{self, ManifestRecord},
 };
 
-/// Databases kept open for the next reader where nothing else is said.
-const OPEN_MAX: usize = 4;
+/// Databases kept open for the next reader: so many where descriptors are scarce, …
+const OPEN_MIN: usize = 4;
+/// … and so many where they are not: a day of partitions of two hours, and its neighbours.
+const OPEN_MAX: usize = 16;
+/// Descriptors that an open database takes, with some room: 81 were counted.
+const DESCRIPTORS: u64 = 96;
 /// Handles of one database kept for the next reader.
 const IDLE_MAX: usize = 4;
 
@@ -82,7 +89,7 @@ pub(in crate::store) struct Handles {
 
 impl Handles {
     pub(in crate::store) fn new(engine: Box<dyn Engine>) -> Self {
-        Self::with_open_max(engine, OPEN_MAX)
+        Self::with_open_max(engine, open_max(getrlimit(Resource::Nofile).current))
     }
 
     /// Keeps up to `open_max` databases open for the next reader.
@@ -126,6 +133,13 @@ impl Handles {
     }
 }
 
+/// How many databases may stay open where a process may have so many descriptors (`None`: any
+/// number), half of which are for everything else.
+fn open_max(descriptors: Option<u64>) -> usize {
+    let room = descriptors.unwrap_or(u64::MAX) / 2 / DESCRIPTORS;
+    usize::try_from(room).unwrap_or(OPEN_MAX).clamp(OPEN_MIN, OPEN_MAX)
+}
+
 /// Closes databases, oldest first, until `keep` are left or the others are being read: a database
 /// must not be opened a second time while it is open.
 fn close_idle(open: &mut Vec<(PathBuf, Arc<Opened>)>, keep: usize) {
@@ -152,4 +166,15 @@ pub(super) fn open(
         return Err(invalid("the database is not the one that the manifest describes"));
     }
     Ok(db)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_stay_open_as_descriptors_allow() {
+        let limits = [Some(0), Some(1024), Some(2048), Some(8192), None];
+        assert_eq!(limits.map(open_max), [4, 5, 10, 16, 16]);
+    }
 }

@@ -1,15 +1,18 @@
-//! Series as hosts have them, made up: the mix of values that the store's figures are measured on.
+//! Series as hosts have them, made up: the values that all figures of the store are measured on.
 //!
-//! Of a hundred series 14 are CPU counters, 8 gauges with two decimals, 24 constants, 10 memory in
-//! pages, 18 buckets of histograms, 3 temperatures, 5 floats of full entropy, 8 network bytes and 10
-//! counters that hardly move. The same numbers come out at every run.
+//! The shares are those of docs/benchmarks.md, the numbers come from a seed: the same at every run, for
+//! every store, whoever asks in whatever order.
 
 use std::time::Duration;
 
 use crate::{model::Sample, time::Timestamp};
 
-/// The kinds of series and how many of a hundred are of each.
-const KINDS: [(u64, Kind); 9] = [
+/// Series of one host: ten of each of a hundred metrics.
+pub const HOST_SERIES: u32 = 1000;
+const SEED: u64 = 0x5eed_ba1e_f14e;
+
+/// The kinds of series, and how many of a hundred are of each.
+const KINDS: [(u32, Kind); 9] = [
     (14, Kind::Cpu),
     (8, Kind::Gauge),
     (24, Kind::Constant),
@@ -24,7 +27,7 @@ const KINDS: [(u64, Kind); 9] = [
 /// A kind of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Seconds to the hundredth that grow with a load that wanders.
+    /// Seconds to the hundredth that grow with a load.
     Cpu,
     /// A load to the hundredth.
     Gauge,
@@ -34,13 +37,13 @@ pub enum Kind {
     Memory,
     /// A count that grows by a few at a time.
     Bucket,
-    /// Degrees to the tenth.
+    /// Degrees.
     Temperature,
     /// Any fraction of one.
     Entropy,
     /// Bytes that grow by very different amounts.
     Network,
-    /// A count that grows by one, now and then.
+    /// A count that grows now and then.
     Idle,
 }
 
@@ -51,9 +54,8 @@ impl Kind {
     }
 
     /// The kind of the series with this number; of each hundred in a row, every kind has its share.
-    pub fn of(series: u64) -> Self {
-        // 37 and 100 have no common divisor: neighbours differ, and each place comes once.
-        let mut place = series * 37 % 100;
+    pub fn of(series: u32) -> Self {
+        let mut place = series % 100;
         for (share, kind) in KINDS {
             match place.checked_sub(share) {
                 Some(left) => place = left,
@@ -64,78 +66,84 @@ impl Kind {
     }
 }
 
-/// Makes the values of one series, one after another.
+/// Makes the values of one series, one after another. Everything is counted in whole units of a kind:
+/// hundredths, pages, bytes, degrees.
 #[derive(Clone, Debug)]
 pub struct Values {
     kind: Kind,
+    /// Seconds from one to the next.
+    interval: u64,
     random: Random,
-    /// What sets this series apart from others of its kind, 0 to 1.
-    scale: f64,
-    /// The whole number that the value is made of.
-    number: i64,
-    /// What wanders.
-    level: f64,
-    step_seconds: f64,
+    units: u64,
+    /// What it moves by in a step, about.
+    rate: u64,
 }
 
 impl Values {
-    /// The values of series number `series`, one each `step`.
-    pub fn new(series: u64, step: Duration) -> Self {
+    /// The values of series number `series`, one each `step`, which is some seconds.
+    pub fn new(series: u32, step: Duration) -> Self {
         Self::of(Kind::of(series), series, step)
     }
 
     /// The values of a series of one kind.
-    pub fn of(kind: Kind, series: u64, step: Duration) -> Self {
-        let mut random = Random(series.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d);
-        let scale = random.fraction();
-        let number = match kind {
-            Kind::Constant => whole(scale * scale * 1e4),
-            Kind::Memory => whole(scale * 1e6) + 10_000,
-            Kind::Temperature => 350 + whole(scale * 300.0),
-            _ => whole(scale * 1e6),
+    pub fn of(kind: Kind, series: u32, step: Duration) -> Self {
+        let interval = step.as_secs();
+        let mut random = Random(SEED ^ (u64::from(series) << 20));
+        let (units, rate) = match kind {
+            // Idle, user and system take most of a core; the others next to nothing.
+            Kind::Cpu if series % HOST_SERIES / 100 % 8 < 3 => {
+                (random.below(1 << 28), interval * (10 + random.below(60)))
+            }
+            Kind::Cpu => (random.below(1 << 20), 1 + random.below(4)),
+            Kind::Gauge => (10_000 + random.below(10_000), 50),
+            Kind::Constant => {
+                let bits = 1 + random.below(36);
+                (random.below(1 << bits), 0)
+            }
+            Kind::Memory => (random.below(1 << 20) + (1 << 16), 1 << random.below(9)),
+            Kind::Bucket => (random.below(1 << 24), random.below(12)),
+            Kind::Temperature => (35 + random.below(40), 1),
+            Kind::Entropy => (0, 0),
+            Kind::Network => (random.below(1 << 40), interval << (8 + random.below(12))),
+            Kind::Idle => (random.below(1000), 1),
         };
-        let level = random.fraction();
-        Self { kind, random, scale, number, level, step_seconds: step.as_secs_f64() }
+        Self { kind, interval, random, units, rate }
     }
 
-    fn next(&mut self) -> f64 {
-        let Self { random, scale, .. } = self;
-        let grow = match self.kind {
+    fn step(&mut self) {
+        let Self { kind, interval, random, units, rate } = self;
+        match kind {
             Kind::Cpu => {
-                self.level = (self.level + random.bell() * 0.02).clamp(0.0, 1.0);
-                let load = *scale * *scale * self.level;
-                whole((load * (1.0 + 0.2 * random.bell())).max(0.0) * 100.0 * self.step_seconds)
+                // A tenth of noise; a core has no more than 100 hundredths in a second.
+                let grown = *rate - *rate / 20 + random.below(*rate / 10 + 2);
+                *units += grown.min(*interval * 100);
             }
-            Kind::Gauge => {
-                self.level += 0.1 * (*scale - self.level) + 0.05 * random.bell();
-                self.number = whole(self.level.abs() * 100.0);
-                0
+            Kind::Gauge => walk(units, *rate, random),
+            Kind::Constant => {}
+            Kind::Memory => {
+                if random.below(10) < 7 {
+                    walk(units, *rate, random);
+                }
             }
-            Kind::Constant | Kind::Entropy => 0,
-            Kind::Memory => whole(random.bell().powi(3) * 300.0),
-            Kind::Bucket => {
-                whole(*scale * self.step_seconds * (1.0 + 0.4 * random.bell()).max(0.0))
-            }
+            Kind::Bucket => *units += random.below(*rate + 1),
             Kind::Temperature => {
-                whole(random.bell() * 2.0).clamp(250 - self.number, 950 - self.number)
+                if random.below(10) == 0 {
+                    walk(units, *rate, random);
+                }
             }
-            Kind::Network => {
-                whole((9.0 + 3.0 * *scale + 0.8 * random.bell()).exp() * self.step_seconds / 15.0)
-            }
-            Kind::Idle => i64::from(random.fraction() < 0.01),
-        };
-        self.number += grow;
-        self.value()
+            Kind::Entropy => *units = random.next() >> 11,
+            Kind::Network => *units += *rate / 2 + random.below(*rate),
+            Kind::Idle => *units += u64::from(random.below(64) == 0) * *rate,
+        }
     }
 
-    fn value(&mut self) -> f64 {
-        let number = self.number as f64;
+    fn value(&self) -> f64 {
+        let units = self.units as f64;
         match self.kind {
-            Kind::Cpu | Kind::Gauge => number / 100.0,
-            Kind::Temperature => number / 10.0,
-            Kind::Memory => number * 4096.0,
-            Kind::Entropy => self.random.fraction(),
-            Kind::Constant | Kind::Bucket | Kind::Network | Kind::Idle => number,
+            Kind::Cpu | Kind::Gauge => units / 100.0,
+            Kind::Memory => units * 4096.0,
+            Kind::Entropy => units / (1_u64 << 53) as f64,
+            Kind::Constant | Kind::Bucket | Kind::Temperature | Kind::Network | Kind::Idle => units,
         }
     }
 }
@@ -144,12 +152,18 @@ impl Iterator for Values {
     type Item = f64;
 
     fn next(&mut self) -> Option<f64> {
-        Some(Self::next(self))
+        self.step();
+        Some(self.value())
     }
 }
 
+/// A step up or down by `rate` at most, above zero.
+fn walk(units: &mut u64, rate: u64, random: &mut Random) {
+    *units = (*units + random.below(2 * rate + 1)).saturating_sub(rate);
+}
+
 /// `count` samples of series number `series`, on a regular grid.
-pub fn samples(series: u64, start: Timestamp, step: Duration, count: usize) -> Vec<Sample> {
+pub fn samples(series: u32, start: Timestamp, step: Duration, count: usize) -> Vec<Sample> {
     on_grid(Values::new(series, step), start, step, count)
 }
 
@@ -169,31 +183,20 @@ pub fn on_grid(
     values.take(count).map(sample).collect()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "all that is rounded here is small")]
-fn whole(value: f64) -> i64 {
-    value.round() as i64
-}
-
-/// Numbers by Steele, Lea and Flood's `SplitMix64` (OOPSLA 2014).
+/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
 struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to 1, any of 2^53.
-    fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / 9_007_199_254_740_992.0
-    }
-
-    /// Around 0, mostly within 1, as the sum of twelve fractions is.
-    fn bell(&mut self) -> f64 {
-        (0..12).map(|_| self.fraction()).sum::<f64>() - 6.0
+    /// Below `bound`, which is not zero.
+    fn below(&mut self, bound: u64) -> u64 {
+        u64::try_from((u128::from(self.next()) * u128::from(bound)) >> 64).unwrap_or(0)
     }
 }

@@ -91,8 +91,8 @@ fn the_room_for_sealing_counts_labels_in() {
     };
     let values: Vec<String> = (0..300).map(|_| (0..3000).map(|_| letter()).collect()).collect();
     let samples = values.iter().flat_map(|value| [7, 5].map(|hour| sample(hour, value))).collect();
-    block(store.append(Batch { samples, metadata: Vec::new() })).unwrap();
-    let floor = START.minus(2 * HOUR).aligned(2 * HOUR);
+    block(store.append(Batch { samples, ..Batch::default() })).unwrap();
+    let floor = START.minus(2 * HOUR).stretch(2 * HOUR).start;
     let expected = seal::room_needed(&store.0.head, &store.0.state(), floor);
     assert_eq!(store.seal().unwrap(), 600);
     let written: u64 = store.0.state().tiers.all().map(|(_, p)| p.manifest().bytes).sum();
