@@ -1,10 +1,12 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::Duration,
 };
+
+use hashbrown::HashMap;
 
 use super::{
     Snapshot, StoreError,
@@ -31,16 +33,15 @@ impl Queryable for Snapshot {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
         })?;
-        let series = found.series.into_iter();
-        let series = series.map(|(labels, samples)| SeriesData { labels, samples }).collect();
-        Ok(Selected { series, rollups: found.rollups })
+        Ok(Selected { rollups: std::mem::take(&mut found.rollups), series: found.sorted() })
     }
 }
 
 /// What has been read so far, within its bounds.
 #[derive(Default)]
 struct Found {
-    series: BTreeMap<Labels, Vec<Sample>>,
+    /// Found by hash: a day that is fresh names each series twelve times.
+    series: HashMap<Labels, Vec<Sample>>,
     samples: usize,
     rollups: Vec<RollupSpan>,
 }
@@ -62,6 +63,14 @@ impl Found {
         check_series(self.series.len() + 1)?;
         self.series.insert(labels.clone(), samples);
         Ok(())
+    }
+
+    fn sorted(self) -> Vec<SeriesData> {
+        let series = self.series.into_iter();
+        let mut series: Vec<SeriesData> =
+            series.map(|(labels, samples)| SeriesData { labels, samples }).collect();
+        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        series
     }
 }
 
