@@ -1,10 +1,8 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
 
 use super::{
     Snapshot, StoreError,
@@ -31,20 +29,15 @@ impl Queryable for Snapshot {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
         })?;
-        let series = found.series.into_iter();
-        let series = series.map(|(labels, Points { samples, histograms })| SeriesData {
-            labels,
-            samples,
-            histograms,
-        });
-        Ok(Selected { series: series.collect(), rollups: found.rollups })
+        Ok(Selected { rollups: std::mem::take(&mut found.rollups), series: found.sorted() })
     }
 }
 
 /// What has been read so far, within its bounds.
 #[derive(Default)]
 struct Found {
-    series: BTreeMap<Labels, Points>,
+    /// Found by hash: a day that is fresh names each series twelve times.
+    series: HashMap<Labels, Points>,
     samples: usize,
     rollups: Vec<RollupSpan>,
 }
@@ -67,6 +60,15 @@ impl Found {
         check_series(self.series.len() + 1)?;
         self.series.insert(labels.clone(), points);
         Ok(())
+    }
+
+    fn sorted(self) -> Vec<SeriesData> {
+        let series = self.series.into_iter();
+        let data =
+            |(labels, Points { samples, histograms })| SeriesData { labels, samples, histograms };
+        let mut series: Vec<SeriesData> = series.map(data).collect();
+        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        series
     }
 }
 
