@@ -30,10 +30,11 @@ use balefire::{
 
 /// A midnight.
 const START: Timestamp = Timestamp::from_secs(86_400 * 20_000);
-const DAY: Duration = Duration::from_hours(24);
 const STEP: Duration = Duration::from_mins(5);
 /// Seven days, of which the last hours are in memory and the log.
 const STEPS: u32 = 7 * 288;
+/// Entries of each kind of history with a step: so many that some are sealed.
+const ENTRIES: u32 = 2;
 /// The first steps that were written in the second life of the store, which ends without a farewell.
 const SECOND_LIFE: u32 = STEPS - 20;
 
@@ -211,8 +212,7 @@ fn open(dir: &Path, clock: &Clock) -> Store {
 fn live(store: &Store, clock: &Clock, steps: std::ops::Range<u32>) {
     for step in steps {
         clock.set(at(step));
-        // Entries of the history, so many that some are sealed.
-        let history = (0..6).flat_map(|_| {
+        let history = (0..ENTRIES).flat_map(|_| {
             [
                 Change::AddTransition(transition(step)),
                 Change::AddAudit(audit(step)),
@@ -328,7 +328,7 @@ fn check_small_state(store: &Store) {
 
 fn check_history(store: &Store) {
     let page = PageRequest::largest();
-    let newest = |step: usize| STEPS - 1 - u32::try_from(step / 6).unwrap();
+    let newest = |step: usize| STEPS - 1 - u32::try_from(step).unwrap() / ENTRIES;
     let transitions = store.transitions(None, START, at(STEPS), &page).unwrap().items;
     assert!(transitions.len() > 500);
     assert!(transitions.iter().enumerate().all(|(n, (_, found))| *found == transition(newest(n))));
@@ -336,7 +336,7 @@ fn check_history(store: &Store) {
     assert!(probes.iter().enumerate().all(|(n, found)| *found == probe(newest(n))));
     let entries = store.audit(&page).unwrap().items;
     assert!(entries.iter().enumerate().all(|(n, found)| found.record == audit(newest(n))));
-    assert_eq!(entries[0].sequence, u64::from(STEPS) * 6);
+    assert_eq!(entries[0].sequence, u64::from(STEPS * ENTRIES));
     let first = store.transitions(None, START, at(3), &page).unwrap().items;
-    assert_eq!((first.len(), &first[0].1), (24, &transition(3)), "sealed history is there, too");
+    assert_eq!((first.len(), &first[0].1), (4 * ENTRIES as usize, &transition(3)), "sealed history is there, too");
 }
