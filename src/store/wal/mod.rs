@@ -313,13 +313,24 @@ fn numbers(dir: &Path, number: fn(&Path) -> Option<u64>) -> Result<Vec<u64>, Sto
 
 /// Reads a segment; the payload of each good frame goes to `visit`, also those behind damage.
 pub(super) fn read_segment(path: &Path, visit: impl FnMut(&[u8])) -> Result<End, StoreError> {
-    let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-    let version = frame::version_of(NAME, &bytes);
+    read_frames(path, NAME, visit).map(|(_, end)| end)
+}
+
+/// Reads a file of frames of our version; tells whether its head is unharmed, too.
+fn read_frames(
+    path: &Path,
+    name: frame::Name,
+    visit: impl FnMut(&[u8]),
+) -> Result<(bool, End), StoreError> {
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    let mut reader = frame::Reader::new(file);
+    let version = reader.version(name).map_err(StoreError::io("read", path))?;
     if let Some(found) = version.filter(|found| *found != VERSION) {
         return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: VERSION });
     }
     let start = if version.is_some() { frame::FILE_HEAD } else { 0 };
-    Ok(frame::read(&bytes, start, visit))
+    let end = reader.read(start, visit).map_err(StoreError::io("read", path))?;
+    Ok((version.is_some(), end))
 }
 
 #[cfg(test)]
