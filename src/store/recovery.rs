@@ -3,6 +3,8 @@
 //! Opens no database of the engine where the log is whole, so that a start does not wait for other
 //! people's dirty pages. Damage is put aside and told; nothing after it is skipped in silence.
 
+mod runs;
+
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -11,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use self::runs::{Runs, Terms};
 use super::{
     Recovery, StoreError, commit,
-    head::{Admission, Bounds, Head, Series},
+    head::{Bounds, Head},
     keys, layout,
     partition::{Handles, Partition},
     record::{BadRecord, ChangeRecord, CheckpointRecord},
@@ -217,22 +220,37 @@ fn replay(
         // It was begun before the checkpoint was: commits in it are lost.
         found.recovery.quarantined.push(format!("segment {from} of the log is missing"));
     }
-    let mut expected = from;
-    for number in segments.iter().copied().filter(|number| *number >= from) {
-        let path = keys::segment(&options.dir, number);
-        if number != expected {
-            found
-                .recovery
-                .quarantined
-                .push(format!("segments {expected} to {number} of the log are missing"));
+    let numbers: Vec<u64> = segments.into_iter().filter(|number| *number >= from).collect();
+    let terms = Terms { epoch: found.state.epoch, bounds: bounds(&found.state) };
+    let taken = runs::put_in(terms, &options.dir, |runs| {
+        let mut expected = from;
+        for number in numbers {
+            let path = keys::segment(&options.dir, number);
+            if number != expected {
+                let told = format!("segments {expected} to {number} of the log are missing");
+                found.recovery.quarantined.push(told);
+            }
+            expected = number + 1;
+            let end = replay_segment(&path, found, runs)?;
+            judge(&path, &end, Some(number) == newest, found);
+            found.log_bytes += end.good;
+            found.last = Some((number, end.good));
         }
-        expected = number + 1;
-        let end = replay_segment(&path, found)?;
-        judge(&path, &end, Some(number) == newest, found);
-        found.log_bytes += end.good;
-        found.last = Some((number, end.good));
-    }
+        Ok(())
+    })?;
+    found.head.count(taken);
+    found.recovery.samples_replayed += taken;
     Ok(())
+}
+
+/// What was taken once is taken again, however late it came: unless it lies in partitions.
+fn bounds(state: &State) -> Bounds {
+    Bounds {
+        oldest: Timestamp::from_millis(i64::MIN),
+        floor: state.sealed,
+        latest: Timestamp::from_millis(i64::MAX),
+        window: Duration::MAX,
+    }
 }
 
 /// Takes what the last checkpoint holds; returns from which segment on the log goes on.
@@ -281,13 +299,12 @@ impl Restore for Restoring<'_> {
     }
 }
 
-fn replay_segment(path: &Path, found: &mut Found) -> Result<End, StoreError> {
-    let mut replaying = Replaying::new(&found.head, &mut found.state);
+fn replay_segment(path: &Path, found: &mut Found, runs: &mut Runs) -> Result<End, StoreError> {
+    let mut replaying = Replaying::new(&found.head, &mut found.state, runs);
     let mut bad = Vec::new();
     let end = wal::read_segment(path, |payload| {
         bad.extend(replaying.take(payload).err());
     })?;
-    found.recovery.samples_replayed += replaying.replayed;
     if let Some(error) = bad.first() {
         let others = bad.len() - 1;
         let shown = path.display();
@@ -301,29 +318,20 @@ fn replay_segment(path: &Path, found: &mut Found) -> Result<End, StoreError> {
 struct Replaying<'a> {
     head: &'a Head,
     state: &'a mut State,
-    /// The series that the segment has named so far.
-    named: Vec<Option<Arc<Series>>>,
-    bounds: Bounds,
-    replayed: u64,
+    runs: &'a mut Runs,
+    /// The series that the segment has named so far, by their numbers in it: their numbers here.
+    named: Vec<Option<u32>>,
     unnamed: bool,
 }
 
 impl<'a> Replaying<'a> {
-    fn new(head: &'a Head, state: &'a mut State) -> Self {
-        let bounds = Bounds {
-            oldest: Timestamp::from_millis(i64::MIN),
-            floor: state.sealed,
-            latest: Timestamp::from_millis(i64::MAX),
-            window: Duration::MAX,
-        };
-        Self { head, state, named: Vec::new(), bounds, replayed: 0, unnamed: false }
+    fn new(head: &'a Head, state: &'a mut State, runs: &'a mut Runs) -> Self {
+        Self { head, state, runs, named: Vec::new(), unnamed: false }
     }
 
     fn take(&mut self, payload: &[u8]) -> Result<(), BadRecord> {
         self.unnamed = false;
-        let before = self.replayed;
         let read = group::read(payload, self);
-        self.head.count(self.replayed - before);
         // Their series was named in a stretch of the log that is damaged.
         if self.unnamed { read.and(Err(BadRecord("sample without a series"))) } else { read }
     }
@@ -338,19 +346,14 @@ impl Replay for Replaying<'_> {
         if at >= self.named.len() {
             self.named.resize(at + 1, None);
         }
-        self.named[at] = Some(self.head.find_or_restore(&labels));
+        self.named[at] = Some(self.runs.know(self.head.find_or_restore(&labels)));
         Ok(())
     }
 
     fn sample(&mut self, id: u32, sample: Sample) {
-        let Some(Some(series)) = self.named.get(id as usize) else {
-            self.unnamed = true;
-            return;
-        };
-        let mut open = series.lock();
-        if open.append_live(sample, self.state.epoch, &self.bounds) == Some(Admission::Accepted) {
-            open.settle_unseen();
-            self.replayed += 1;
+        match self.named.get(id as usize) {
+            Some(Some(number)) => self.runs.push(*number, sample),
+            _ => self.unnamed = true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod damage;
 mod labels;
+mod replay;
 
 use std::{
     fs,

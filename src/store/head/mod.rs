@@ -10,6 +10,7 @@ mod epochs;
 mod index;
 mod refusal;
 mod series;
+mod tail;
 
 use std::sync::{
     Arc,
