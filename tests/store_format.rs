@@ -338,5 +338,9 @@ fn check_history(store: &Store) {
     assert!(entries.iter().enumerate().all(|(n, found)| found.record == audit(newest(n))));
     assert_eq!(entries[0].sequence, u64::from(STEPS * ENTRIES));
     let first = store.transitions(None, START, at(3), &page).unwrap().items;
-    assert_eq!((first.len(), &first[0].1), (4 * ENTRIES as usize, &transition(3)), "sealed history is there, too");
+    assert_eq!(
+        (first.len(), &first[0].1),
+        (4 * ENTRIES as usize, &transition(3)),
+        "sealed history is there, too"
+    );
 }

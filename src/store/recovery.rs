@@ -3,6 +3,8 @@
 //! Opens no database of the engine where the log is whole, so that a start does not wait for other
 //! people's dirty pages. Damage is put aside and told; nothing after it is skipped in silence.
 
+mod runs;
+
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -11,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use self::runs::{Runs, Terms};
 use super::{
     Recovery, StoreError, commit,
-    head::{Admission, Bounds, Head, Series},
+    head::{Admission, Bounds, Head},
     keys, layout,
     partition::{Handles, Partition},
     quarantine,
@@ -216,28 +219,43 @@ fn replay(
         // It was begun before the checkpoint was: commits in it are lost.
         found.recovery.quarantined.push(format!("segment {from} of the log is missing"));
     }
-    let mut expected = from;
-    let mut before: Option<(PathBuf, End)> = None;
-    for number in segments.iter().copied().filter(|number| *number >= from) {
-        let path = keys::segment(&options.dir, number);
-        if number != expected {
-            found
-                .recovery
-                .quarantined
-                .push(format!("segments {expected} to {number} of the log are missing"));
-            before = None;
+    let numbers: Vec<u64> = segments.into_iter().filter(|number| *number >= from).collect();
+    let terms = Terms { epoch: found.state.epoch, bounds: bounds(&found.state) };
+    let taken = runs::put_in(terms, &options.dir, |runs| {
+        let mut expected = from;
+        let mut before: Option<(PathBuf, End)> = None;
+        for number in numbers {
+            let path = keys::segment(&options.dir, number);
+            if number != expected {
+                let told = format!("segments {expected} to {number} of the log are missing");
+                found.recovery.quarantined.push(told);
+                before = None;
+            }
+            expected = number + 1;
+            let end = replay_segment(&path, found, runs)?;
+            if let Some((path, cut)) = before.take() {
+                judge_length(&path, &cut, end.before, found);
+            }
+            judge(&path, &end, Some(number) == newest, found);
+            found.log_bytes += end.good;
+            found.last = Some((number, end.good));
+            before = Some((path, end));
         }
-        expected = number + 1;
-        let end = replay_segment(&path, found)?;
-        if let Some((path, cut)) = before.take() {
-            judge_length(&path, &cut, end.before, found);
-        }
-        judge(&path, &end, Some(number) == newest, found);
-        found.log_bytes += end.good;
-        found.last = Some((number, end.good));
-        before = Some((path, end));
-    }
+        Ok(())
+    })?;
+    found.head.count(taken);
+    found.recovery.samples_replayed += taken;
     Ok(())
+}
+
+/// What was taken once is taken again, however late it came: unless it lies in partitions.
+fn bounds(state: &State) -> Bounds {
+    Bounds {
+        oldest: Timestamp::from_millis(i64::MIN),
+        floor: state.sealed,
+        latest: Timestamp::from_millis(i64::MAX),
+        window: Duration::MAX,
+    }
 }
 
 /// Takes what the last checkpoint holds; returns from which segment on the log goes on.
@@ -291,13 +309,15 @@ impl Restore for Restoring<'_> {
     }
 }
 
-fn replay_segment(path: &Path, found: &mut Found) -> Result<End, StoreError> {
-    let mut replaying = Replaying::new(&found.head, &mut found.state);
+fn replay_segment(path: &Path, found: &mut Found, runs: &mut Runs) -> Result<End, StoreError> {
+    let mut replaying = Replaying::new(&found.head, &mut found.state, runs);
     let mut bad = Vec::new();
     let end = wal::read_segment(path, |payload| {
         bad.extend(replaying.take(payload).err());
     })?;
-    found.recovery.samples_replayed += replaying.replayed;
+    let histograms = replaying.histograms;
+    found.head.count(histograms);
+    found.recovery.samples_replayed += histograms;
     if let Some(error) = bad.first() {
         let others = bad.len() - 1;
         let shown = path.display();
@@ -311,29 +331,22 @@ fn replay_segment(path: &Path, found: &mut Found) -> Result<End, StoreError> {
 struct Replaying<'a> {
     head: &'a Head,
     state: &'a mut State,
-    /// The series that the segment has named so far.
-    named: Vec<Option<Arc<Series>>>,
-    bounds: Bounds,
-    replayed: u64,
+    runs: &'a mut Runs,
+    /// The series that the segment has named so far, by their numbers in it: their numbers here.
+    named: Vec<Option<u32>>,
     unnamed: bool,
+    /// How many histograms were taken: those are put in at once.
+    histograms: u64,
 }
 
 impl<'a> Replaying<'a> {
-    fn new(head: &'a Head, state: &'a mut State) -> Self {
-        let bounds = Bounds {
-            oldest: Timestamp::from_millis(i64::MIN),
-            floor: state.sealed,
-            latest: Timestamp::from_millis(i64::MAX),
-            window: Duration::MAX,
-        };
-        Self { head, state, named: Vec::new(), bounds, replayed: 0, unnamed: false }
+    fn new(head: &'a Head, state: &'a mut State, runs: &'a mut Runs) -> Self {
+        Self { head, state, runs, named: Vec::new(), unnamed: false, histograms: 0 }
     }
 
     fn take(&mut self, payload: &[u8]) -> Result<(), BadRecord> {
         self.unnamed = false;
-        let before = self.replayed;
         let read = group::read(payload, self);
-        self.head.count(self.replayed - before);
         // Their series was named in a stretch of the log that is damaged.
         if self.unnamed { read.and(Err(BadRecord("sample without a series"))) } else { read }
     }
@@ -348,32 +361,28 @@ impl Replay for Replaying<'_> {
         if at >= self.named.len() {
             self.named.resize(at + 1, None);
         }
-        self.named[at] = Some(self.head.find_or_restore(&labels));
+        self.named[at] = Some(self.runs.know(self.head.find_or_restore(&labels)));
         Ok(())
     }
 
     fn sample(&mut self, id: u32, sample: Sample) {
-        let Some(Some(series)) = self.named.get(id as usize) else {
-            self.unnamed = true;
-            return;
-        };
-        let mut open = series.lock();
-        if open.append_live(sample, self.state.epoch, &self.bounds) == Some(Admission::Accepted) {
-            open.settle_unseen();
-            self.replayed += 1;
+        match self.named.get(id as usize) {
+            Some(Some(number)) => self.runs.push(*number, sample),
+            _ => self.unnamed = true,
         }
     }
 
     fn histogram(&mut self, id: u32, sample: HistogramSample) {
-        let Some(Some(series)) = self.named.get(id as usize) else {
+        let number = self.named.get(id as usize).copied().flatten();
+        let Some(series) = number.and_then(|number| self.runs.series(number)) else {
             self.unnamed = true;
             return;
         };
         let mut open = series.lock();
-        let admission = open.append_histogram(&sample, self.state.epoch, &self.bounds);
+        let admission = open.append_histogram(&sample, self.state.epoch, &bounds(self.state));
         if admission == Some(Admission::Accepted) {
-            open.settle_unseen();
-            self.replayed += 1;
+            open.settle_histograms_unread();
+            self.histograms += 1;
         }
     }
 

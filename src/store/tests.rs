@@ -3,6 +3,7 @@
 mod damage;
 mod labels;
 mod left;
+mod replay;
 mod upkeep;
 
 use std::{

@@ -11,6 +11,7 @@ mod histograms;
 mod index;
 mod refusal;
 mod series;
+mod tail;
 
 use std::sync::{
     Arc,

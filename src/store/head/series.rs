@@ -4,6 +4,8 @@
 //! newer, and so that a commit that fails is taken back. Samples go from the tail into blocks when
 //! every reader sees them; late ones are merged in then.
 
+mod run;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -12,6 +14,7 @@ use super::{
     Epoch,
     histograms::Lane,
     refusal::{Admission, Bounds, Refusal},
+    tail::{Recent, Tail},
 };
 use crate::{
     model::{HistogramSample, Labels, Sample},
@@ -32,13 +35,6 @@ pub(in crate::store) struct Series {
     open: Mutex<Open>,
 }
 
-/// A sample that not every reader sees yet, or not for long.
-#[derive(Clone, Copy, Debug)]
-struct Recent {
-    sample: Sample,
-    epoch: Epoch,
-}
-
 /// What changes of a series.
 #[derive(Debug)]
 pub(in crate::store) struct Open {
@@ -50,8 +46,8 @@ pub(in crate::store) struct Open {
     in_blocks: u32,
     /// The last sample in the blocks.
     newest_in_blocks: Option<Sample>,
-    /// By time. Late samples, which belong between those of the blocks, come first.
-    tail: Vec<Recent>,
+    /// Late samples, which belong between those of the blocks, among them.
+    tail: Tail,
     /// Native histograms; few series have any.
     histograms: Option<Box<Lane>>,
     /// Up to which epoch the tail was looked through for what may go into blocks.
@@ -79,7 +75,7 @@ impl Series {
             last_block: 0,
             in_blocks: 0,
             newest_in_blocks: None,
-            tail: Vec::new(),
+            tail: Tail::default(),
             histograms: None,
             settled: 0,
             newest: None,
@@ -111,10 +107,8 @@ impl Series {
     /// The newest sample that a reader of `epoch` sees; none where a histogram is newer.
     pub(in crate::store) fn newest(&self, epoch: Epoch) -> Option<Sample> {
         let open = self.lock();
-        let in_tail = open.tail.iter().rev().find(|recent| recent.epoch <= epoch);
-        let in_tail = in_tail.map(|recent| recent.sample);
         let later = |a: Sample, b: Sample| if a.timestamp > b.timestamp { a } else { b };
-        let newest = match (in_tail, open.newest_in_blocks) {
+        let newest = match (open.tail.newest(epoch), open.newest_in_blocks) {
             (Some(a), Some(b)) => Some(later(a, b)),
             (a, b) => a.or(b),
         };
@@ -181,8 +175,7 @@ impl Open {
                 Admission::Refused(Refusal::Late(time, bounds.window))
             }
             None => {
-                let at = self.tail.partition_point(|recent| recent.sample.timestamp < time);
-                self.tail.insert(at, recent);
+                self.tail.insert(recent);
                 Admission::Accepted
             }
         }
@@ -264,18 +257,16 @@ impl Open {
 
     /// After samples went.
     fn look_for_newest(&mut self) {
-        let in_tail = self.tail.last().map(|recent| recent.sample.timestamp);
         let in_blocks = self.newest_in_blocks.map(|sample| sample.timestamp);
         // A lane that is left empty is no lane.
         self.histograms.take_if(|lane| lane.len() == 0);
         let in_lane = self.histograms.as_ref().and_then(|lane| lane.newest());
-        self.newest = in_tail.max(in_blocks).max(in_lane);
+        self.newest = self.tail.last_time().max(in_blocks).max(in_lane);
     }
 
     fn value_at(&self, time: Timestamp) -> Option<f64> {
-        let in_tail = self.tail.binary_search_by_key(&time, |recent| recent.sample.timestamp);
-        if let Ok(at) = in_tail {
-            return Some(self.tail[at].sample.value);
+        if let Some(value) = self.tail.value_at(time) {
+            return Some(value);
         }
         if self.newest_in_blocks.is_none_or(|newest| newest.timestamp < time) {
             return None;
@@ -311,50 +302,42 @@ impl Open {
         }
     }
 
-    /// Moves a tail that has grown long into blocks: there are no readers yet.
-    pub(in crate::store) fn settle_unseen(&mut self) {
-        if let Some(lane) = &mut self.histograms {
-            lane.settle_unseen();
-        }
-        if self.tail.len() >= TAIL {
-            self.put_in_blocks(Epoch::MAX);
-        }
-    }
-
     fn put_in_blocks(&mut self, seen_by_all: Epoch) {
         let mut settled = Vec::with_capacity(BLOCK + TAIL);
         let newest = self.newest_in_blocks.map(|newest| newest.timestamp);
-        let late = self.tail.first().is_some_and(|first| Some(first.sample.timestamp) < newest);
-        if late {
-            decode_all(&self.blocks, &mut settled);
-            self.blocks.clear();
-            self.last_block = 0;
-        } else if !self.blocks.is_empty() {
-            self.reopen_last_block(&mut settled);
+        let late = self.tail.first_time().filter(|first| Some(*first) < newest);
+        match late {
+            Some(first) => self.reopen_from(first, &mut settled),
+            None => self.reopen_last_block(TAIL, &mut settled),
         }
-        self.tail.retain(|recent| {
-            let seen = recent.epoch <= seen_by_all;
-            if seen {
-                settled.push(recent.sample);
-            }
-            !seen
-        });
-        if late {
+        self.tail.take_seen(seen_by_all, TAIL, &mut settled);
+        if late.is_some() {
             settled.sort_by_key(|sample| sample.timestamp);
         }
-        // One large batch must not leave its room behind.
-        self.tail.shrink_to(TAIL);
         self.append_blocks(&settled);
     }
 
-    /// Takes the last block apart where there is room in it.
-    fn reopen_last_block(&mut self, settled: &mut Vec<Sample>) {
+    /// Takes the last block apart where there is room in it for so many samples.
+    fn reopen_last_block(&mut self, room: usize, settled: &mut Vec<Sample>) {
         let at = self.last_block as usize;
-        let count = block::peek(&self.blocks[at..]).map_or(BLOCK, |header| header.count);
-        if count + TAIL <= BLOCK {
-            decode_all(&self.blocks[at..], settled);
-            self.blocks.truncate(at);
+        let Some(last) = headers(&self.blocks[at..]).next() else { return };
+        if last.count + room <= BLOCK {
+            self.reopen(at, settled);
         }
+    }
+
+    /// Takes the blocks apart that a sample of `time` and later ones belong to.
+    fn reopen_from(&mut self, time: Timestamp, settled: &mut Vec<Sample>) {
+        let before = headers(&self.blocks).take_while(|header| header.last < time);
+        let at = before.map(|header| header.len).sum();
+        self.reopen(at, settled);
+    }
+
+    fn reopen(&mut self, at: usize, settled: &mut Vec<Sample>) {
+        let before = settled.len();
+        decode_all(&self.blocks[at..], settled);
+        self.in_blocks -= as_u32(settled.len() - before);
+        self.blocks.truncate(at);
     }
 
     /// Appends samples, which come after those of the blocks, as blocks.
@@ -370,7 +353,7 @@ impl Open {
         }
         self.blocks.extend(&encoded);
         self.newest_in_blocks = samples.last().copied().or(self.newest_in_blocks);
-        self.in_blocks = headers(&self.blocks).map(|header| as_u32(header.count)).sum();
+        self.in_blocks += as_u32(samples.len());
     }
 
     fn view(&self, epoch: Epoch, start: Timestamp, end: Timestamp) -> View {
@@ -414,6 +397,7 @@ impl Open {
                 decode_all(&kept, &mut samples);
                 samples.retain(|sample| sample.timestamp >= floor);
                 self.blocks = Vec::new();
+                self.in_blocks = 0;
                 self.append_blocks(&samples);
             } else {
                 self.last_block = self.last_block.saturating_sub(as_u32(gone));
@@ -539,8 +523,8 @@ fn headers(mut blocks: &[u8]) -> impl Iterator<Item = block::Header> {
 fn read_blocks(blocks: &[u8], start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
     let begin = out.len();
     let mut at = 0;
-    for header in headers(blocks) {
-        if header.last >= start && header.first <= end {
+    for header in headers(blocks).take_while(|header| header.first <= end) {
+        if header.last >= start {
             decode_one(&blocks[at..], out);
         }
         at += header.len;

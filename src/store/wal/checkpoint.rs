@@ -10,7 +10,7 @@ use std::{fs, io, path::Path};
 use super::{
     LogFile, VERSION, WalOptions, create, frame,
     group::{get_bytes, get_histograms, get_labels, get_message, put_labels, put_message, varint},
-    publish,
+    publish, read_frames,
 };
 use crate::{
     model::{HistogramSample, Labels},
@@ -172,20 +172,14 @@ pub(in crate::store) fn read<R: Restore>(
     path: &Path,
     restore: &mut R,
 ) -> Result<Found, StoreError> {
-    let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-    let version = frame::version_of(NAME, &bytes);
-    if let Some(found) = version.filter(|found| *found != VERSION) {
-        return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: VERSION });
-    }
-    let start = if version.is_some() { frame::FILE_HEAD } else { 0 };
     let mut count = Counts::default();
     let mut bad = None;
-    let end = frame::read(&bytes, start, |payload| {
+    let (unharmed, end) = read_frames((path, NAME), &mut |_| frame::FILE_HEAD, |payload| {
         if let Err(error) = count.take(payload, restore) {
             bad = Some(error);
         }
-    });
-    let whole = version.is_some()
+    })?;
+    let whole = unharmed
         && count.about
         && count.totals == Some((count.changes, count.series))
         && end.gaps.is_empty()

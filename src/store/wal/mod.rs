@@ -318,18 +318,31 @@ fn numbers(dir: &Path, number: fn(&Path) -> Option<u64>) -> Result<Vec<u64>, Sto
 
 /// Reads a segment; the payload of each good frame goes to `visit`, also those behind damage.
 pub(super) fn read_segment(path: &Path, visit: impl FnMut(&[u8])) -> Result<End, StoreError> {
-    let bytes = fs::read(path).map_err(StoreError::io("read", path))?;
-    let version = frame::version_of(NAME, &bytes);
+    let mut before = None;
+    let mut start = |head: &[u8]| {
+        before = linked(&head[frame::FILE_HEAD..]);
+        if before.is_some() { SEGMENT_HEAD } else { frame::FILE_HEAD }
+    };
+    let (_, end) = read_frames((path, NAME), &mut start, visit)?;
+    Ok(End { before, ..end })
+}
+
+/// Reads a file of frames of our version; tells whether its head is unharmed, too. Where it is, `start`
+/// says by the file's first bytes where the first frame begins.
+fn read_frames(
+    (path, name): (&Path, frame::Name),
+    start: &mut dyn FnMut(&[u8]) -> usize,
+    visit: impl FnMut(&[u8]),
+) -> Result<(bool, End), StoreError> {
+    let file = File::open(path).map_err(StoreError::io("read", path))?;
+    let mut reader = frame::Reader::new(file);
+    let version = reader.version(name).map_err(StoreError::io("read", path))?;
     if let Some(found) = version.filter(|found| *found != VERSION) {
         return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: VERSION });
     }
-    let before = version.and_then(|_| linked(&bytes[frame::FILE_HEAD..]));
-    let start = match (version, before) {
-        (Some(_), Some(_)) => SEGMENT_HEAD,
-        (Some(_), None) => frame::FILE_HEAD,
-        (None, _) => 0,
-    };
-    Ok(End { before, ..frame::read(&bytes, start, visit) })
+    let start = version.map_or(0, |_| start(reader.first_bytes()));
+    let end = reader.read(start, visit).map_err(StoreError::io("read", path))?;
+    Ok((version.is_some(), end))
 }
 
 /// How long the segment before this one was when it was left, where the head of this one is unharmed.
