@@ -133,8 +133,9 @@ impl<P: Part> Tiers<P> {
         for tier in Tier::ALL {
             let parts = std::mem::take(self.of_mut(tier));
             let is_superseded = |part: &P| {
-                let later =
-                    |other: &P| other.range() != part.range() || other.generation() > part.generation();
+                let later = |other: &P| {
+                    other.range() != part.range() || other.generation() > part.generation()
+                };
                 parts.iter().any(|other| other.covers(part.range()) && later(other))
             };
             let (gone, stay) = parts.iter().cloned().partition(is_superseded);

@@ -178,7 +178,8 @@ impl Head {
     pub(super) fn in_partitions(&self, ranges: usize) -> (u64, u64) {
         let of = |series: &Arc<Series>| {
             let times = series.lock().len().min(ranges) as u64;
-            let labels: usize = series.labels().iter().map(|(name, value)| name.len() + value.len()).sum();
+            let labels: usize =
+                series.labels().iter().map(|(name, value)| name.len() + value.len()).sum();
             (times, times * labels as u64)
         };
         self.all().iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))

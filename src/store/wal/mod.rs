@@ -125,11 +125,7 @@ pub(super) struct Wal {
 impl Wal {
     /// Begins segment `number`, which goes on after `before` bytes of the one before it; after nothing
     /// where that is 0.
-    pub(super) fn begin(
-        options: WalOptions,
-        number: u64,
-        before: u64,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn begin(options: WalOptions, number: u64, before: u64) -> Result<Self, StoreError> {
         let path = keys::segment(&options.dir, number);
         let unfinished = keys::unfinished(&path);
         let head = [frame::file_head(NAME, VERSION), link(before)].concat();
@@ -340,9 +336,7 @@ pub(super) fn read_segment(path: &Path, visit: impl FnMut(&[u8])) -> Result<End,
 pub(super) fn length_before(path: &Path) -> Result<Option<u64>, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(StoreError::io("open", path))?;
-    file.take(SEGMENT_HEAD as u64)
-        .read_to_end(&mut bytes)
-        .map_err(StoreError::io("read", path))?;
+    file.take(SEGMENT_HEAD as u64).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     let head = frame::version_of(NAME, &bytes).filter(|version| *version == VERSION);
     Ok(head.and_then(|_| linked(&bytes[frame::FILE_HEAD..])))
 }
