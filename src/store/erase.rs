@@ -140,9 +140,13 @@ fn forget_empty(store: &Inner) -> Result<(), StoreError> {
     }
     store.edit(move |state| {
         let tiers = Arc::make_mut(&mut state.tiers);
-        Tier::ALL.into_iter().for_each(|tier| tiers.remove(tier, is_empty));
+        for tier in Tier::ALL {
+            tiers.remove(tier, is_empty);
+        }
     })?;
-    empty.iter().for_each(|partition| partition.doom());
+    for partition in &empty {
+        partition.doom();
+    }
     Ok(())
 }
 

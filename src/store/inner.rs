@@ -205,10 +205,8 @@ impl Inner {
 
     /// Tells of damaged chunks, where that was not done before.
     pub(super) fn report_chunks(&self, chunks: &[BadChunk]) {
-        chunks
-            .iter()
-            .filter_map(|c| c.news.as_ref())
-            .for_each(|news| self.events.quarantined(news));
+        let news = chunks.iter().filter_map(|chunk| chunk.news.as_ref());
+        news.for_each(|news| self.events.quarantined(news));
     }
 
     /// Puts damaged chunks aside that a new partition, which nobody knows of yet, does without.

@@ -60,7 +60,8 @@ pub(super) fn keep_chunks(
     let path = free_name(store, &format!("{name}.chunks"), now);
     let written = File::create(&path).and_then(|mut file| {
         file.write_all(&bytes)?;
-        file.sync_all()
+        file.sync_all()?;
+        File::open(store.join(keys::QUARANTINE))?.sync_all()
     });
     written.map_err(StoreError::io("write", path))
 }

@@ -158,6 +158,23 @@ fn a_damaged_chunk_is_kept_when_its_partition_goes_until_its_time_is_over() {
 }
 
 #[test]
+fn a_damaged_chunk_is_kept_when_compaction_leaves_it_out() {
+    let fixture = Fixture::new();
+    let store = fixture.open_breakable(&testing::Breakage::default());
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    fixture.clock.set(START.plus(12 * HOUR));
+    store.seal().unwrap();
+    let damaged = damage_a_chunk(&store);
+    assert!(store.compact().unwrap() > 0);
+    let kept = quarantined(&fixture);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let bytes = fs::read(&kept[0]).unwrap();
+    assert!(bytes.windows(damaged.len()).any(|window| window == damaged));
+    let left = all(&store, Vec::new())[0].1.len();
+    assert!(left > 0 && left < 300, "{left}");
+}
+
+#[test]
 fn a_damaged_chunk_of_what_is_erased_is_not_kept() {
     let fixture = Fixture::new();
     let store = fixture.open_breakable(&testing::Breakage::default());
