@@ -6,7 +6,7 @@ mod windows;
 use std::{fs, path::Path, time::Duration};
 
 use super::super::{
-    Change, DataKind, Options, Store, StoreError, Tier, testing, testing::Breakage,
+    Change, DataKind, Options, Store, StoreError, Tier, testing, testing::Breakage, tests::block,
 };
 use crate::{
     model::{Accumulator, Batch, Labels, MetricKind, Sample, SeriesSample, is_stale, stale_nan},
@@ -90,8 +90,7 @@ fn samples(from: Timestamp, step: Duration) -> Vec<SeriesSample> {
 fn append(store: &Store, samples: Vec<SeriesSample>) {
     let count = samples.len() as u64;
     let batch = Batch { samples, metadata: Vec::new() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let summary = runtime.block_on(store.append(batch)).unwrap();
+    let summary = block(store.append(batch)).unwrap();
     assert_eq!(summary.accepted, count, "{:?}", summary.rejections);
 }
 
@@ -312,8 +311,7 @@ fn sums_of_observations_go_when_nothing_is_added_any_more() {
         updated_at: START,
         buckets: vec![(1.0, 1)],
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(store.commit(vec![Change::PutAccumulator(sum.clone())])).unwrap();
+    block(store.commit(vec![Change::PutAccumulator(sum.clone())])).unwrap();
     fixture.clock.set(START.plus(DAY * 30));
     assert_eq!(store.clean_up().unwrap().kinds.len(), 0);
     assert_eq!(store.accumulator(&labels), Some(sum));
