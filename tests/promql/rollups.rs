@@ -181,9 +181,10 @@ fn time() -> impl Strategy<Value = i64> {
     ]
 }
 
-/// Ten hours of two series, at any distances, with some odd values.
+/// Ten hours of two series, dense or sparse, with some odd values.
 fn series(odd: f64) -> impl Strategy<Value = Memory> {
-    let samples = move || prop::collection::btree_map(time(), value(odd), 0..150);
+    let of = move |count| prop::collection::btree_map(time(), value(odd), count);
+    let samples = move || prop_oneof![of(0..150), of(0..9)];
     (samples(), samples()).prop_map(|(a, b)| {
         let mut memory = Memory::default();
         for (name, samples) in [("a", a), ("b", b)] {

@@ -9,6 +9,7 @@ use super::super::{
     Change, DataKind, Options, Store, StoreError, Tier,
     rollup::thin,
     testing::{self, Breakage, histograms::latencies},
+    tests::block,
 };
 use crate::{
     model::{
@@ -98,8 +99,7 @@ fn append(store: &Store, samples: Vec<SeriesSample>) {
 
 fn append_batch(store: &Store, batch: Batch) {
     let count = (batch.samples.len() + batch.histograms.len()) as u64;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let summary = runtime.block_on(store.append(batch)).unwrap();
+    let summary = block(store.append(batch)).unwrap();
     assert_eq!(summary.accepted, count, "{:?}", summary.rejections);
 }
 
@@ -373,8 +373,7 @@ fn sums_of_observations_go_when_nothing_is_added_any_more() {
         updated_at: START,
         buckets: vec![(1.0, 1)],
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(store.commit(vec![Change::PutAccumulator(sum.clone())])).unwrap();
+    block(store.commit(vec![Change::PutAccumulator(sum.clone())])).unwrap();
     fixture.clock.set(START.plus(DAY * 30));
     assert_eq!(store.clean_up().unwrap().kinds.len(), 0);
     assert_eq!(store.accumulator(&labels), Some(sum));

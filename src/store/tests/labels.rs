@@ -4,11 +4,8 @@ use super::*;
 
 #[test]
 fn labels_are_told_of_partitions_and_of_the_open_window() {
-    let fixture = Fixture::new();
-    let store = fixture.open();
-    fill(&store, "a", START.minus(5 * HOUR), 300);
+    let (_fixture, store) = sealed();
     fill(&store, "b", START.minus(HOUR), 60);
-    assert!(store.seal().unwrap() > 0);
     let values = |selectors: &[Vec<Matcher>], hours: (u32, u32)| -> Vec<String> {
         let (start, end) = (START.minus(HOUR * hours.0), START.minus(HOUR * hours.1));
         store.label_values("__name__", selectors, start, end).unwrap().into_iter().collect()

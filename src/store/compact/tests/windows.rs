@@ -16,17 +16,19 @@ use crate::{
 const LENGTH: i64 = 86_400_000;
 
 /// Reads one tier, whatever the query would make do with.
-struct From(Snapshot, Tier);
+struct Only(Snapshot, Tier);
 
-impl Queryable for From {
+impl Queryable for Only {
     fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
         self.0.select(&Selection { resolution: self.1.resolution(), ..selection.clone() })
     }
 }
 
-/// What an expression comes to at each multiple of `step` of the day, as bits, so that NaN equals
-/// itself; and whether rollups were read.
-fn evaluate(data: &From, expr: &str, step: Duration) -> (Vec<(Labels, Vec<(i64, u64)>)>, bool) {
+/// Series with times and values as bits, so that NaN equals itself.
+type Bits = Vec<(Labels, Vec<(i64, u64)>)>;
+
+/// What an expression comes to at each multiple of `step` of the day, and whether rollups were read.
+fn evaluate(data: &Only, expr: &str, step: Duration) -> (Bits, bool) {
     let steps = Steps { start: START.plus(step), end: START.plus(DAY), step };
     let answer = promql::parse(expr).unwrap().range(data, steps, &Limits::default()).unwrap();
     let Value::Matrix(series) = answer.value else { panic!("a range is a matrix") };
@@ -73,7 +75,7 @@ fn check(samples: Vec<SeriesSample>, functions: &[&str], stretches: u32) {
         let (step, window) = (tier.resolution(), tier.resolution() * stretches);
         for function in functions {
             let expr = format!("{function}_over_time(g[{}s])", window.as_secs());
-            let read = |tier| evaluate(&From(store.snapshot(), tier), &expr, step);
+            let read = |tier| evaluate(&Only(store.snapshot(), tier), &expr, step);
             let ((samples, no_rollups), (rollups, some_rollups)) = (read(Tier::Raw), read(tier));
             assert_eq!((no_rollups, some_rollups), (false, true), "{expr}");
             assert_eq!(samples, rollups, "{expr} at {step:?}");
