@@ -118,7 +118,9 @@ fn series(steps: u32) -> impl Iterator<Item = (Labels, Vec<Sample>)> {
             .map(|n| (labels(metric, n), metric * PER_METRIC * INSTANCES + n))
             .collect();
         all.sort();
-        all.into_iter().map(move |(labels, number)| (labels, mix::samples(number, START, STEP, steps as usize)))
+        all.into_iter().map(move |(labels, number)| {
+            (labels, mix::samples(number, START, STEP, steps as usize))
+        })
     })
 }
 

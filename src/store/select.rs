@@ -1,10 +1,6 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 
