@@ -129,7 +129,11 @@ pub(crate) fn beside_writers(
 ) -> Result<Value, String> {
     let (alone, _) = beside(core, fleet, None)?;
     let (reading, queries) = beside(core, fleet, Some(&|| evaluate(core, range).map(drop)))?;
-    let (computing, _) = beside(core, fleet, Some(&|| Ok(compute())))?;
+    let compute = || {
+        compute();
+        Ok(())
+    };
+    let (computing, _) = beside(core, fleet, Some(&compute))?;
     Ok(json!({
         "alone": alone.rate(),
         "beside": reading.rate(),

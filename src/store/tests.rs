@@ -187,9 +187,9 @@ fn a_start_opens_no_database_and_sealing_closes_idle_ones() {
 fn readers_of_many_partitions_keep_few_open() {
     let fixture = Fixture::new();
     let store = fixture.open();
-    fill(&store, "a", START.minus(40 * HOUR), 2400);
+    fill(&store, "a", START.minus(36 * HOUR), 2160);
     store.seal().unwrap();
-    assert_eq!(all(&store, Vec::new())[0].1.len(), 2400);
+    assert_eq!(all(&store, Vec::new())[0].1.len(), 2160);
     let locks = |name| open_files(fixture.dir(), name);
     assert!(locks(keys::PARTITIONS) <= 16 * 90, "{}", locks(keys::PARTITIONS));
 }
