@@ -312,6 +312,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn the_first_sample_of_each_time_is_taken_whatever_the_room(
             stretches in stretches(),

@@ -197,7 +197,7 @@ mod tests {
     const SIZE: usize = 1 << 20;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn reading_piece_by_piece_finds_what_reading_at_once_finds(
             sizes in prop::collection::vec(0..SIZE, 1..8),
