@@ -26,7 +26,7 @@ STORE = os.environ["BALEFIRE_STORE_BENCH"]
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
 # From which on a child that still runs is taken for stuck.
-CHILD_SECONDS = 1200
+CHILD_SECONDS = 3600
 
 
 def row(what, figure, goal=""):

@@ -29,7 +29,7 @@ pub const ACCUMULATORS_MAX: usize = 100_000;
 /// Batches waiting for the write-ahead log.
 pub const COMMIT_QUEUE_MAX: usize = 1024;
 /// The longest that a commit nobody waits for may wait for company.
-pub const COMMIT_LEFT_MAX: Duration = Duration::from_mins(1);
+pub const COMMIT_DEFERRED_MAX: Duration = Duration::from_mins(1);
 
 /// Longest PromQL expression, in bytes.
 pub const EXPR_BYTES_MAX: usize = 16 * 1024;

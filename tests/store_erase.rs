@@ -219,6 +219,20 @@ fn what_a_crash_left_of_it_does_not_come_back() {
 }
 
 #[test]
+fn nothing_is_erased_while_a_backup_holds_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START);
+    let store = write_store(temp.path(), &clock);
+    let backup = store.begin_backup().unwrap();
+    let refused = store.erase(secret(), (BEGIN, END)).unwrap_err();
+    assert!(refused.to_string().contains("backup"), "{refused}");
+    assert_eq!(counts(&store, Duration::ZERO), (340, 9 * 340));
+    drop(backup);
+    assert_eq!(store.erase(secret(), (BEGIN, END)).unwrap().samples, 340);
+    assert_eq!(files_with_secret(temp.path()), Vec::<String>::new());
+}
+
+#[test]
 fn a_range_is_erased_and_what_lies_around_it_stays() {
     let temp = tempfile::tempdir().unwrap();
     let clock = Clock::manual(START);

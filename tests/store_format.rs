@@ -2,7 +2,7 @@
 //! held: samples and native histograms in the log and in partitions, rollups, small state, history.
 //!
 //! `tests/fixtures/store-format-1.tar.gz` was made by `BALEFIRE_MAKE_FIXTURE=1 cargo nextest run
-//! a_store_of_format_1`. It is never made again: where this test fails, old stores cannot be read.
+//! a_store_of_format_1`, and is never made again: where this test fails, old stores cannot be read.
 
 #![expect(clippy::unwrap_used, reason = "a failing helper of a test is a failing test")]
 
@@ -16,11 +16,10 @@ use std::{
 
 use balefire::{
     model::{
-        Accumulator, AlertInstance, AlertState, AuditRecord, Batch, Bounds, Bucket,
-        CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample, Labels, Metadata,
-        MetricKind, PageRequest, ProbeAnswer, ProbeAttempt, ProbeRecord, ResetHint, Rule,
-        RuleOrigin, Sample, SeriesHistogram, SeriesSample, Severity, TargetState, Transition,
-        stale_nan,
+        Accumulator, AlertInstance, AlertState, AuditRecord, Batch, Bounds, Bucket, Histogram,
+        HistogramParts, HistogramSample, Labels, Metadata, MetricKind, PageRequest, ProbeAnswer,
+        ProbeAttempt, ProbeRecord, ResetHint, Rule, RuleOrigin, Sample, SeriesHistogram,
+        SeriesSample, Severity, TargetState, Transition, stale_nan,
     },
     promql::{Queryable as _, RollupColumn, Selection, SeriesData},
     store::{self, Change, Options, Store},
@@ -67,11 +66,7 @@ fn histogram(step: u32) -> HistogramSample {
         sum: count / 3.0,
         zero_threshold: if custom { 0.0 } else { 1e-9 },
         zero_count: if custom { 0.0 } else { count },
-        bounds: if custom {
-            Bounds::of(CUSTOM_BOUNDS_SCHEMA, &[0.25, 2.5])
-        } else {
-            Bounds::Exponential(2)
-        },
+        bounds: if custom { Bounds::Custom([0.25, 2.5].into()) } else { Bounds::Exponential(2) },
         positive: vec![Bucket { index: 1, count }, Bucket { index: 2, count: 0.5 }],
         negative: if custom { Vec::new() } else { vec![Bucket { index: -7, count }] },
         reset: if step % 100 == 50 { ResetHint::Gauge } else { ResetHint::Unknown },
@@ -241,6 +236,7 @@ fn tar(arguments: &[&str], dir: &Path) {
 }
 
 fn make() {
+    assert!(!archive().exists(), "the store that old versions wrote is there: it stays");
     let temp = tempfile::tempdir().unwrap();
     let clock = Clock::manual(START);
     let store = open(temp.path(), &clock);

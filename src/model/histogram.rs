@@ -35,7 +35,7 @@ pub struct HistogramParts {
 }
 
 /// Where buckets lie.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Bounds {
     /// Bucket `i` reaches from base^(i-1), which does not belong to it, to base^i, where base is
     /// 2^(2^-schema) and the schema one of [`SCHEMAS`].
@@ -102,6 +102,9 @@ pub enum InvalidHistogram {
     /// Bounds that cannot be.
     #[error("the bounds of a histogram are not finite and ascending")]
     Bounds,
+    /// Bounds of one's own for a schema that has its own.
+    #[error("a histogram of schema {0} has bounds of its own: they need schema -53")]
+    NoCustomBounds(i32),
     /// More than bounds of one's own can hold.
     #[error(
         "a histogram with bounds of its own has a zero bucket, negative buckets, or a bucket beyond its bounds"
@@ -116,11 +119,6 @@ impl Histogram {
         parts.positive.retain(|bucket| bucket.count > 0.0);
         parts.negative.retain(|bucket| bucket.count > 0.0);
         Ok(Self(parts))
-    }
-
-    /// The parts.
-    pub fn into_parts(self) -> HistogramParts {
-        self.0
     }
 
     /// Whether this one can come after `earlier` without a reset of the counts in between. Gauges always
@@ -156,6 +154,13 @@ impl Deref for Histogram {
     }
 }
 
+impl HistogramSample {
+    /// How many plain samples would take about as much memory.
+    pub fn weight(&self) -> usize {
+        8 + self.histogram.positive.len() + self.histogram.negative.len()
+    }
+}
+
 /// Bit by bit: a NaN is the same as itself.
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
@@ -174,16 +179,6 @@ impl Default for Bounds {
     }
 }
 
-impl PartialEq for Bounds {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exponential(one), Self::Exponential(other)) => one == other,
-            (Self::Custom(one), Self::Custom(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
 impl Bounds {
     /// The schema as the wire formats tell it.
     pub fn schema(&self) -> i32 {
@@ -193,12 +188,12 @@ impl Bounds {
         }
     }
 
-    /// The bounds of a schema; `custom` counts only for [`CUSTOM_BOUNDS_SCHEMA`].
-    pub fn of(schema: i32, custom: &[f64]) -> Self {
-        if schema == CUSTOM_BOUNDS_SCHEMA {
-            Self::Custom(custom.into())
-        } else {
-            Self::Exponential(schema)
+    /// The bounds of a schema as the wire formats tell it; `custom` are for [`CUSTOM_BOUNDS_SCHEMA`] alone.
+    pub fn of(schema: i32, custom: &[f64]) -> Result<Self, InvalidHistogram> {
+        match (schema, custom) {
+            (CUSTOM_BOUNDS_SCHEMA, bounds) => Ok(Self::Custom(bounds.into())),
+            (schema, []) => Ok(Self::Exponential(schema)),
+            (schema, _) => Err(InvalidHistogram::NoCustomBounds(schema)),
         }
     }
 
@@ -269,6 +264,10 @@ mod tests {
         }
     }
 
+    fn custom(bounds: &[f64]) -> Bounds {
+        Bounds::of(CUSTOM_BOUNDS_SCHEMA, bounds).unwrap()
+    }
+
     fn refused(change: impl FnOnce(&mut HistogramParts)) -> InvalidHistogram {
         let mut parts = parts();
         change(&mut parts);
@@ -296,22 +295,23 @@ mod tests {
         assert_eq!(refused(|p| p.bounds = Bounds::Exponential(9)), Schema(9));
         let many = || (0..).take(limits::HISTOGRAM_BUCKETS_MAX + 1).map(|at| bucket(at, 1.0));
         assert_eq!(refused(|p| p.positive = many().collect()), TooMany);
-        assert_eq!(refused(|p| p.bounds = Bounds::of(-53, &[1.0, 1.0])), BadBounds);
-        assert_eq!(refused(|p| p.bounds = Bounds::of(-53, &[1.0, 2.0])), BeyondBounds);
+        assert_eq!(refused(|p| p.bounds = custom(&[1.0, 1.0])), BadBounds);
+        assert_eq!(refused(|p| p.bounds = custom(&[1.0, 2.0])), BeyondBounds);
+        assert_eq!(Bounds::of(3, &[1.0]), Err(InvalidHistogram::NoCustomBounds(3)));
     }
 
     #[test]
     fn bounds_of_ones_own_have_one_bucket_more_than_bounds() {
-        let custom = |index| {
+        let with = |index| {
             Histogram::new(HistogramParts {
                 count: 1.0,
-                bounds: Bounds::of(CUSTOM_BOUNDS_SCHEMA, &[0.5, 1.0]),
+                bounds: custom(&[0.5, 1.0]),
                 positive: vec![bucket(index, 1.0)],
                 ..HistogramParts::default()
             })
         };
-        assert!(custom(0).is_ok() && custom(2).is_ok());
-        assert!(custom(3).is_err() && custom(-1).is_err());
+        assert!(with(0).is_ok() && with(2).is_ok());
+        assert!(with(3).is_err() && with(-1).is_err());
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Labels {
         self.get(METRIC_NAME).unwrap_or_default()
     }
 
+    /// The order by metric name first, then by all labels: series of one metric are neighbours in it.
+    pub fn cmp_by_metric(&self, other: &Self) -> std::cmp::Ordering {
+        (self.metric(), self).cmp(&(other.metric(), other))
+    }
+
     /// These labels without those that `drop` names.
     #[must_use]
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Self {

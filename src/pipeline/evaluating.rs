@@ -127,7 +127,7 @@ impl Evaluating {
     async fn store(&self, batch: Batch, changes: Vec<Change>) -> Result<(), StoreError> {
         if changes.is_empty() {
             let within = *self.interval.borrow();
-            return self.parts.store.leave(batch, changes, within).await;
+            return self.parts.store.defer(batch, changes, within).await;
         }
         self.parts.store.append_and_commit(batch, changes).await.map(drop)
     }

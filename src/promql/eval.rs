@@ -136,17 +136,11 @@ fn keeps_order(node: &Node) -> bool {
 
 fn newest_windows(windows: Windows) -> Vec<SeriesData> {
     let frame = windows.reach.frame(windows.ends.first().copied().unwrap_or_default());
-    let seen = |sample: &Sample| {
-        let time = sample.timestamp.as_millis();
-        time > frame.start && time <= frame.end
-    };
+    let seen = |time: Timestamp| (frame.start + 1..=frame.end).contains(&time.as_millis());
     let mut series = windows.series;
     for series in &mut series {
-        series.samples.retain(seen);
-        series.histograms.retain(|sample| {
-            let time = sample.timestamp.as_millis();
-            time > frame.start && time <= frame.end
-        });
+        series.samples.retain(|sample| seen(sample.timestamp));
+        series.histograms.retain(|sample| seen(sample.timestamp));
     }
     series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -267,7 +261,7 @@ impl<'a> Evaluator<'a> {
 }
 
 /// Samples that nobody computes with: all that there are, whatever they stand for.
-pub(super) const AS_THEY_ARE: Reader =
+const AS_THEY_ARE: Reader =
     Reader { name: "a range selector", reading: Reading::Samples { room: 0 } };
 
 /// Notes kept at most: enough to see what is wrong.

@@ -104,7 +104,7 @@ pub struct SeriesData {
     /// Its samples.
     pub samples: Vec<Sample>,
     /// Its native histograms, at other times than the samples. Where rollups stand for samples, the last
-    /// of each stretch, and each that came just before a reset of the counts.
+    /// of each stretch, and both sides of each reset of the counts.
     pub histograms: Vec<HistogramSample>,
 }
 

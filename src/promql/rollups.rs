@@ -52,6 +52,11 @@ impl Reading {
         }
     }
 
+    /// Whether native histograms are handed on: where nobody computes with the samples.
+    pub(super) fn takes_histograms(self) -> bool {
+        matches!(self, Self::Samples { room: 0 })
+    }
+
     /// Whether it means the same on rollups.
     pub(super) fn may_be_coarse(self) -> bool {
         !matches!(self, Self::Samples { .. })

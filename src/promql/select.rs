@@ -10,7 +10,7 @@ use crate::{
 use super::{
     QueryError, RollupColumn, SelectError, Selected, Selection, SeriesData,
     columns::{Column, Cursor, Evaluated, Grid, Windows, absent, compact, merged},
-    eval::{AS_THEY_ARE, Evaluator, column_samples},
+    eval::{Evaluator, column_samples},
     plan::{At, Selector, Shift, Subquery},
     rollups::{Reach, Reader, Reading},
 };
@@ -82,7 +82,7 @@ impl Evaluator<'_> {
                 series.samples.retain(|sample| !is_stale(sample.value));
             }
         }
-        if reader.reading != AS_THEY_ARE.reading {
+        if !reader.reading.takes_histograms() {
             self.leave_histograms_out(&mut series);
         }
         series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
@@ -96,12 +96,8 @@ impl Evaluator<'_> {
 
     /// Functions do not compute with native histograms.
     fn leave_histograms_out(&mut self, series: &mut [SeriesData]) {
-        let mut left_out = 0;
-        for series in series {
-            left_out += usize::from(!series.histograms.is_empty());
-            series.histograms.clear();
-        }
-        if left_out > 0 {
+        if series.iter().any(|series| !series.histograms.is_empty()) {
+            series.iter_mut().for_each(|series| series.histograms.clear());
             self.inform("native histograms were left out of a range: functions do not take them");
         }
     }

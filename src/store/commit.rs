@@ -3,7 +3,7 @@
 //! It takes what is queued as one group, puts the samples into the head under an epoch that nobody
 //! sees yet and the changes into its own clone of the state, writes one frame of the log, waits for
 //! the disk, publishes state and epoch, and only then answers. A group that fails is taken back. What
-//! nobody waits for ([`left`](super::left)) joins the next group. Sealing and clean-up send their edits
+//! nobody waits for ([`deferred`](super::deferred)) joins the next group. Sealing and clean-up send their edits
 //! through the same queue.
 
 use std::{
@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AppendSummary, Change, Rejection, StoreError,
+    deferred::Deferred,
     head::{Admission, Bounds, Epoch, Head, Hold, Open, Series},
     keys,
-    left::Left,
     small::{News, metadata_record},
     state::State,
     sync::{Rhythm, Waited},
@@ -51,7 +51,7 @@ pub(super) enum Request {
     /// Samples and changes, all or none.
     Commit(Commit),
     /// The same, which may wait for so long: nobody waits for it.
-    Leave(Commit, Duration),
+    Defer(Commit, Duration),
     /// An edit that is not logged; answered by the state after it.
     Edit { edit: Edit, reply: oneshot::Sender<State> },
     /// An edit, and a new segment; answered by what came before that segment.
@@ -84,9 +84,10 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    /// How many samples and histograms it has.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len() + self.histograms.len()
+    /// How many samples it is worth: a histogram counts by its buckets.
+    pub(super) fn weight(&self) -> usize {
+        let histograms = self.histograms.iter().map(|(_, sample)| sample.weight());
+        self.rows.len() + histograms.sum::<usize>()
     }
 }
 
@@ -137,7 +138,7 @@ pub(super) struct Committer {
     /// When the log is synced.
     pub(super) rhythm: Rhythm,
     /// What may wait.
-    pub(super) left: Left,
+    pub(super) deferred: Deferred,
     pub(super) events: StoreEvents,
 }
 
@@ -148,7 +149,7 @@ impl Committer {
         loop {
             let waited = match next.take() {
                 Some(request) => Waited::Request(request),
-                None => self.rhythm.wait(&mut self.queue, self.left.until()),
+                None => self.rhythm.wait(&mut self.queue, self.deferred.until()),
             };
             match waited {
                 Waited::Request(Request::Close) | Waited::Closed => break,
@@ -156,7 +157,7 @@ impl Committer {
                 Waited::Due => self.catch_up(),
             }
         }
-        self.commit_left();
+        self.commit_deferred();
         self.sync();
     }
 
@@ -164,12 +165,12 @@ impl Committer {
     fn answer(&mut self, request: Request) -> Option<Request> {
         match request {
             Request::Commit(first) => return self.commit_group(first),
-            Request::Leave(commit, within) => {
-                self.left.add(commit, within);
+            Request::Defer(commit, within) => {
+                self.deferred.add(commit, within);
                 self.catch_up();
             }
             Request::Edit { edit, reply } => {
-                self.commit_left();
+                self.commit_deferred();
                 let mut state = self.published.read().clone();
                 edit(&mut state);
                 self.publish(state.clone());
@@ -177,7 +178,7 @@ impl Committer {
                 let _ = reply.send(state);
             }
             Request::Rotate { edit, reply } => {
-                self.commit_left();
+                self.commit_deferred();
                 let _ = reply.send(self.rotate(edit));
             }
             Request::Close => {}
@@ -187,17 +188,17 @@ impl Committer {
 
     /// Does what has waited long enough.
     fn catch_up(&mut self) {
-        if self.left.is_due() {
-            self.commit_left();
+        if self.deferred.is_due() {
+            self.commit_deferred();
         }
         if self.rhythm.is_due() {
             self.sync();
         }
     }
 
-    /// Commits what was left: what came first stands first.
-    fn commit_left(&mut self) {
-        let group = self.left.take();
+    /// Commits what was deferred: what came first stands first.
+    fn commit_deferred(&mut self) {
+        let group = self.deferred.take();
         if !group.is_empty() {
             self.commit(group);
         }
@@ -213,16 +214,16 @@ impl Committer {
         self.rhythm.synced();
     }
 
-    /// Commits what was left and what is queued; returns the request that ended the group, if one did.
+    /// Commits what was deferred and what is queued; returns the request that ended the group, if one did.
     fn commit_group(&mut self, first: Commit) -> Option<Request> {
-        let mut samples = first.len();
-        let mut group = self.left.take();
+        let mut samples = first.weight();
+        let mut group = self.deferred.take();
         group.push(first);
         let mut next = None;
         while samples < GROUP_SAMPLES {
             match self.queue.try_recv() {
-                Ok(Request::Commit(commit) | Request::Leave(commit, _)) => {
-                    samples += commit.len();
+                Ok(Request::Commit(commit) | Request::Defer(commit, _)) => {
+                    samples += commit.weight();
                     group.push(commit);
                 }
                 Ok(other) => {

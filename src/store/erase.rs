@@ -7,7 +7,14 @@
 //! again does the rest. What is not touched: backups, what is in quarantine, and the audit, which
 //! tells the selector.
 
-use std::{collections::HashSet, fs, io, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -60,7 +67,8 @@ impl Doomed {
         time >= self.start && time <= self.end
     }
 
-    /// Whether any of the stretch that a rollup stands for lies in the range: then it goes whole.
+    /// Whether any of the stretch that a sample of this tier stands for lies in the range: then it goes
+    /// whole. As it came, it stands for its own instant.
     fn touches(&self, last: Timestamp, tier: Tier) -> bool {
         let stretch = last.stretch(tier.resolution());
         stretch.start <= self.end && stretch.end > self.start
@@ -102,6 +110,7 @@ fn erase(store: &Inner, doomed: &Doomed) -> Result<Erased, StoreError> {
 
 fn erase_all(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(), StoreError> {
     let _alone = store.maintenance.lock();
+    refuse_while_backing_up(store)?;
     erase_memory(store, doomed, tally)?;
     let mut outcome = Ok(());
     for (tier, partition) in store.state().tiers.all() {
@@ -110,6 +119,16 @@ fn erase_all(store: &Inner, doomed: &Doomed, tally: &mut Tally) -> Result<(), St
     }
     renew_catalog(store)?;
     outcome
+}
+
+/// A backup has second names of what was there when it began.
+fn refuse_while_backing_up(store: &Inner) -> Result<(), StoreError> {
+    if store.backing_up.load(Ordering::Acquire) {
+        return Err(StoreError::Busy(
+            "a backup is under way, which goes on to hold what is erased: try again when it has ended",
+        ));
+    }
+    Ok(())
 }
 
 /// Waits until the directories have gone with their last readers.
@@ -132,7 +151,10 @@ fn wait_for_readers(replaced: &[PathBuf]) -> Result<(), StoreError> {
 /// bring that back.
 fn forget_empty(store: &Inner) -> Result<(), StoreError> {
     let _alone = store.maintenance.lock();
-    let is_empty = |partition: &Arc<Partition>| partition.manifest().samples == 0;
+    // One that began while readers were waited for has linked to what they held.
+    refuse_while_backing_up(store)?;
+    let is_empty =
+        |partition: &Arc<Partition>| partition.manifest().samples == 0 && partition.is_only_one();
     let empty: Vec<Arc<Partition>> =
         store.state().tiers.all().map(|(_, p)| p).filter(|p| is_empty(p)).cloned().collect();
     if empty.is_empty() {
@@ -178,7 +200,7 @@ fn erase_partition(
     doomed: &Doomed,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    if !holds_any(tier, old, doomed)? {
+    if !holds_any(store, (tier, old), doomed)? {
         return Ok(());
     }
     compact::need_room(&store.dir, old.manifest().bytes)?;
@@ -198,20 +220,30 @@ fn erase_partition(
     Ok(())
 }
 
-/// Whether any series that matches has samples in the range. Asked broadly where there are rollups: one
-/// counts by its stretch.
-fn holds_any(tier: Tier, partition: &Partition, doomed: &Doomed) -> Result<bool, StoreError> {
+/// Whether any series that matches has samples in the range. Asked broadly where there are rollups, for
+/// one counts by its stretch, and where chunks are damaged, for nobody can tell what is in those.
+fn holds_any(
+    store: &Inner,
+    (tier, partition): (Tier, &Partition),
+    doomed: &Doomed,
+) -> Result<bool, StoreError> {
     let around = tier.resolution();
     let range = (doomed.start.minus(around), doomed.end.plus(around));
     if !partition.overlaps(range.0, range.1) {
         return Ok(false);
     }
     let mut found = false;
+    let mut take = |_: &Labels| {
+        found = true;
+        Ok(())
+    };
     for matchers in &doomed.selectors {
-        partition.series(matchers, range, &mut |_| {
-            found = true;
-            Ok(())
-        })?;
+        for loss in partition.series(matchers, range, &mut take)? {
+            store.events.quarantined(&loss.to_string());
+        }
+        if partition.has_bad_chunks() {
+            partition.for_each_series(matchers, &mut take)?;
+        }
     }
     Ok(found)
 }
@@ -242,7 +274,7 @@ fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, ta
     let (samples, rollups) = match &mut content.values {
         Values::Samples(samples) => {
             let before = samples.len();
-            samples.retain(|sample| !doomed.holds(sample.timestamp));
+            samples.retain(|sample| !doomed.touches(sample.timestamp, tier));
             (before - samples.len(), 0)
         }
         Values::Rollups(rollups) => {
@@ -252,10 +284,7 @@ fn strip(tier: Tier, doomed: &Doomed, labels: &Labels, content: &mut Content, ta
         }
     };
     let before = content.histograms.len();
-    content.histograms.retain(|sample| match tier {
-        Tier::Raw => !doomed.holds(sample.timestamp),
-        _ => !doomed.touches(sample.timestamp, tier),
-    });
+    content.histograms.retain(|sample| !doomed.touches(sample.timestamp, tier));
     let samples = samples + before - content.histograms.len();
     if samples + rollups > 0 {
         tally.series.insert(labels.clone());

@@ -67,7 +67,7 @@ pub(super) struct Inner {
     pub(super) lock: Mutex<Option<Lock>>,
 }
 
-/// Reasons that are remembered for each sort of work: what comes on top is counted, and told once.
+/// Reasons that are remembered for each sort of work: what comes on top is counted only.
 const REASONS_MAX: usize = 16;
 
 /// Why each sort of work fails, as far as that was told since it last went well.
@@ -75,14 +75,14 @@ const REASONS_MAX: usize = 16;
 pub(super) struct Failing(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Failing {
-    /// Whether this is to be told.
-    pub(super) fn is_news(&mut self, work: &'static str, gist: String) -> bool {
+    /// Remembers a failure; whether it is to be told.
+    pub(super) fn note(&mut self, work: &'static str, gist: String) -> bool {
         let told = self.0.entry(work).or_default();
         told.len() < REASONS_MAX && told.insert(gist)
     }
 
-    /// The work went well; whether it had failed.
-    pub(super) fn is_over(&mut self, work: &'static str) -> bool {
+    /// Forgets failures, for the work went well; whether there were any.
+    pub(super) fn clear(&mut self, work: &'static str) -> bool {
         self.0.remove(work).is_some()
     }
 }
@@ -235,10 +235,10 @@ impl Inner {
         outcome: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &outcome {
-            Ok(_) if self.failing.lock().is_over(work) => self.events.upkeep_resumed(work),
+            Ok(_) if self.failing.lock().clear(work) => self.events.upkeep_resumed(work),
             Ok(_) | Err(StoreError::Closed) => {}
             Err(error) => {
-                let is_news = self.failing.lock().is_news(work, error.gist());
+                let is_news = self.failing.lock().note(work, error.gist());
                 let news = is_news.then_some(error as &dyn std::error::Error);
                 self.events.upkeep_failed(work, news);
                 self.judge(error);

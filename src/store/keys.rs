@@ -1,8 +1,9 @@
-//! Every name on disk and every key in the engine, in one place.
+//! Names on disk and keys in the engine; `layout` has those of the format and of backups.
 //!
 //! ```text
 //! <store>/lock                          flock; holds the holder's pid
 //! <store>/wal/<number:016>.log          segments of the write-ahead log, see `wal`
+//! <store>/wal/<number:016>.checkpoint   what the segments before that number held
 //! <store>/tiers/raw|5m|1h/<start>-<end>/  samples or rollups of [start, end), ms since 1970;
 //!                                       <start>-<end>.<n>/ where it was written anew the nth time
 //!     manifest                          what is in it
@@ -153,6 +154,11 @@ pub(super) fn histograms(rank: u32, last: Timestamp) -> Vec<u8> {
     let mut key = chunk(rank, last);
     key.push(HISTOGRAMS);
     key
+}
+
+/// The rank that a key of the tree `series` is.
+pub(super) fn rank_of(key: &[u8]) -> Option<u32> {
+    key.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// What the key of a chunk says.

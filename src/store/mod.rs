@@ -22,6 +22,7 @@ mod backup;
 mod chunk;
 mod commit;
 mod compact;
+mod deferred;
 mod engine;
 mod erase;
 mod error;
@@ -31,7 +32,6 @@ mod inner;
 mod inventory;
 mod keys;
 mod layout;
-mod left;
 mod lock;
 mod partition;
 mod quarantine;
@@ -69,11 +69,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     commit::{Commit, Committer, Key, Request, Row},
+    deferred::Deferred,
     engine::sled::SledEngine,
     head::{Head, Hold},
     history::{Kind, Wanted},
     inner::{Inner, Parts, change_of, probe_of},
-    left::Left,
     lock::Lock,
     partition::{Asked, Handles},
     state::State,
@@ -157,7 +157,7 @@ impl Store {
             window: parts.options.out_of_order_window,
             rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
                 .map_err(StoreError::io("start the committer of", dir))?,
-            left: Left::default(),
+            deferred: Deferred::default(),
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -209,17 +209,17 @@ impl Store {
         self.send(commit).await
     }
 
-    /// Leaves samples and changes, all or none, that nobody waits for: they become durable, and are
+    /// Takes samples and changes, all or none, that nobody waits for: they become durable, and are
     /// seen, with the next commit that somebody waits for, or when they have waited `within`, which
-    /// counts up to [`limits::COMMIT_LEFT_MAX`]. Returns when they are queued. What cannot be stored is
+    /// counts up to [`limits::COMMIT_DEFERRED_MAX`]. Returns when they are queued. What cannot be stored is
     /// counted as for all others, and nobody else is told.
-    pub async fn leave(
+    pub async fn defer(
         &self,
         batch: Batch,
         changes: Vec<Change>,
         within: Duration,
     ) -> Result<(), StoreError> {
-        let request = Request::Leave(self.commit_of(batch, changes)?, within);
+        let request = Request::Defer(self.commit_of(batch, changes)?, within);
         self.0.queue().send(request).await.map_err(|_| self.0.no_committer())
     }
 

@@ -92,8 +92,12 @@ pub(super) fn recover(
     let history = load_all(dir, history, handles, &mut found.recovery, now)?;
     found.state.history.partitions = Arc::new(history);
     replay(dir, options, handles, &mut found)?;
+    let replayed_from = found.state.sealed;
     settle(&mut found.state);
-    found.head.cut(found.state.sealed);
+    // Nothing older came in; a look at each series takes a moment where they are many.
+    if found.state.sealed > replayed_from {
+        found.head.cut(found.state.sealed);
+    }
     Ok(found)
 }
 
@@ -234,7 +238,7 @@ fn replay(
             expected = number + 1;
             let end = replay_segment(&path, found, runs)?;
             if let Some((path, cut)) = before.take() {
-                judge_length(&path, &cut, end.before, found);
+                judge_length(&path, &cut, end.previous_len, found);
             }
             judge(&path, &end, Some(number) == newest, found);
             found.log_bytes += end.good;
@@ -405,7 +409,7 @@ fn judge(path: &Path, end: &End, is_last: bool, found: &mut Found) {
         damage.push(format!("{shown}: the last {} bytes are damaged, segments follow", end.torn));
     }
     // It was durable before the segment had its name: no crash leaves it so.
-    if end.before.is_none() && end.gaps.is_empty() {
+    if end.previous_len.is_none() && end.gaps.is_empty() {
         damage.push(format!("{shown}: its beginning is damaged"));
     }
     report(path, damage, found);
@@ -468,7 +472,7 @@ fn restore_catalog(
 /// What lies in partitions is not needed in memory: a crash may have come between the two.
 fn settle(state: &mut State) {
     let floor =
-        state.tiers.all().map(|(_, partition)| partition.end()).max().unwrap_or(state.floor);
+        state.tiers.all().map(|(_, partition)| partition.end()).max().unwrap_or(state.sealed);
     let mut sealed = state.history.sealed;
     for partition in state.history.partitions.iter() {
         for (sealed, span) in sealed.iter_mut().zip(&partition.manifest().history) {

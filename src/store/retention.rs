@@ -188,10 +188,11 @@ fn remove(
 
 /// Removes the oldest partitions, the finest tier first, until the store is small enough. What no
 /// coarser tier has yet is rolled up before it goes; where even that fails, it goes all the same. The
-/// newest samples stay: where log and small state alone are too much, nothing else would be left.
+/// newest samples stay; and nothing goes where that would not help, for what lies beside partitions is
+/// too much alone.
 fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), StoreError> {
     let before = freed.partitions;
-    while size(store) > size_max {
+    while size(store) > size_max && beside_partitions(store) < size_max {
         let state = store.state();
         let Some((tier, oldest)) = superfluous(&state.tiers) else { break };
         let oldest = Arc::clone(oldest);
@@ -210,8 +211,8 @@ fn shrink(store: &Inner, size_max: u64, freed: &mut CleanUp) -> Result<(), Store
     let size = size(store);
     let mut failing = store.failing.lock();
     if size <= size_max {
-        failing.is_over(SHRINKING);
-    } else if failing.is_news(SHRINKING, "too large".to_owned()) {
+        failing.clear(SHRINKING);
+    } else if failing.note(SHRINKING, "too large".to_owned()) {
         store.events.too_large(size, size_max);
     }
     Ok(())
@@ -228,9 +229,14 @@ fn superfluous<P: Part>(tiers: &Tiers<P>) -> Option<(Tier, &P)> {
 fn size(store: &Inner) -> u64 {
     let state = store.state();
     let samples = state.tiers.all().map(|(_, partition)| partition.bytes()).sum::<u64>();
-    let history = state.history.partitions.iter().map(Part::bytes).sum::<u64>();
+    samples + beside_partitions(store)
+}
+
+/// … without partitions of samples and rollups.
+fn beside_partitions(store: &Inner) -> u64 {
+    let history = store.state().history.partitions.iter().map(Part::bytes).sum::<u64>();
     let others = [keys::WAL, keys::CATALOG].map(|name| partition::size_of(&store.dir.join(name)));
-    samples + history + others.iter().sum::<u64>()
+    history + others.iter().sum::<u64>()
 }
 
 fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result<(), StoreError> {

@@ -102,15 +102,18 @@ pub(super) fn roll_up(finer: &[Rollup], resolution: Duration, out: &mut Vec<Roll
     merge(finer.iter().copied(), resolution, out);
 }
 
-/// The histograms that stand for others: the last of each stretch, and each that came just before a
-/// reset of the counts, so that no increase is lost.
+/// The histograms that stand for others: the last of each stretch, and both sides of each reset of the
+/// counts, so that no increase is lost and the reset can still be seen; all of them where the resolution
+/// is zero.
 pub(super) fn thin(histograms: &[HistogramSample], resolution: Duration) -> Vec<HistogramSample> {
-    let stays = |at: usize| {
-        let (this, Some(next)) = (&histograms[at], histograms.get(at + 1)) else { return true };
+    let is_reset = |at: usize| !histograms[at].histogram.continues(&histograms[at - 1].histogram);
+    let stays = |at: &usize| {
+        let (this, Some(next)) = (&histograms[*at], histograms.get(at + 1)) else { return true };
         this.timestamp.stretch(resolution) != next.timestamp.stretch(resolution)
-            || !next.histogram.continues(&this.histogram)
+            || is_reset(at + 1)
+            || (*at > 0 && is_reset(*at))
     };
-    (0..histograms.len()).filter(|at| stays(*at)).map(|at| histograms[at].clone()).collect()
+    (0..histograms.len()).filter(stays).map(|at| histograms[at].clone()).collect()
 }
 
 /// Puts together what lies in the same stretch.
@@ -209,18 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_histogram_of_a_stretch_stays_and_each_before_a_reset() {
+    fn the_last_histogram_of_a_stretch_stays_and_both_sides_of_a_reset() {
         let mut all = latencies(40);
-        // The counter begins anew at the 15th: 30 s apart, ten are in five minutes.
-        let anew = latencies(25);
+        // The counter begins anew at the 15th, and passes its old values before the stretch is over: 30 s
+        // apart, ten are in five minutes.
+        let anew = latencies(200);
+        let anew = anew.iter().take(1).chain(&anew[150..]);
         for (sample, anew) in all[15..].iter_mut().zip(anew) {
-            sample.histogram = anew.histogram;
+            sample.histogram = anew.histogram.clone();
         }
+        assert!(all[16].histogram.continues(&all[14].histogram));
         let kept = thin(&all, FIVE);
         let at = |sample: &HistogramSample| all.iter().position(|one| one == sample).unwrap();
         let stretch_ends = (0..40).filter(|at| {
             let end = |at: usize| all.get(at).map(|sample| sample.timestamp.stretch(FIVE));
-            *at == 14 || end(*at) != end(*at + 1)
+            [14, 15].contains(at) || end(*at) != end(*at + 1)
         });
         assert_eq!(kept.iter().map(at).collect::<Vec<_>>(), stretch_ends.collect::<Vec<_>>());
         assert_eq!(thin(&kept, FIVE), kept);

@@ -23,7 +23,7 @@ use super::{
     head::{self, Head},
     history::Kind,
     keys,
-    partition::{self, Content, Partition, Plan, Points, Values},
+    partition::{self, Content, Partition, Plan, SampleSet, Values},
     record::{BadRecord, SpanRecord},
     rollup::Tier,
     state::State,
@@ -110,9 +110,9 @@ fn seal_below_floor(
 
 /// Replaces a log that has grown long by a checkpoint, so that a start stays quick.
 fn shorten_log(store: &Inner) -> Result<u64, StoreError> {
-    if store.log_bytes.load(Ordering::Relaxed)
-        > LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * store.head.samples()
-    {
+    let log = store.log_bytes.load(Ordering::Relaxed);
+    let samples = LOG_BYTES + CHECKPOINT_SAMPLE_BYTES * store.head.samples();
+    if log > samples && log > samples + store.head.histogram_bytes() {
         store.checkpoint(|_| {})?;
     }
     Ok(0)
@@ -173,10 +173,7 @@ fn seal_samples(
     written: &mut Vec<Arc<Partition>>,
 ) -> Result<(), StoreError> {
     let mut all = store.head.all();
-    all.sort_by(|a, b| {
-        let (a, b) = (a.labels(), b.labels());
-        (a.metric(), a).cmp(&(b.metric(), b))
-    });
+    all.sort_by(|a, b| a.labels().cmp_by_metric(b.labels()));
     let mut from = snapshot.state.sealed;
     while let Some(oldest) = store.head.oldest(from).filter(|time| *time < snapshot.state.floor) {
         let Range { start, end } = oldest.stretch(RANGE);
@@ -184,7 +181,7 @@ fn seal_samples(
         let plan = Plan::of_tier(&store.dir, Tier::Raw, (start, end));
         let partition = partition::write(&plan, &store.handles, |writer| {
             all.iter().try_for_each(|series| {
-                let Points { samples, histograms } = snapshot.read_open(series, (start, last));
+                let SampleSet { samples, histograms } = snapshot.read_open(series, (start, last));
                 let content = Content { values: Values::Samples(samples), histograms };
                 writer.put_series(series.labels(), &content)
             })
@@ -255,6 +252,7 @@ pub(super) fn room_needed(head: &Head, state: &State, floor: Timestamp) -> u64 {
     let ranges = floor.since(oldest).as_millis().div_ceil(RANGE.as_millis());
     let (series, label_bytes) = head.in_partitions(usize::try_from(ranges).unwrap_or(usize::MAX));
     head.samples() * SEALED_SAMPLE_BYTES
+        + head.histogram_bytes()
         + series * SEALED_SERIES_BYTES
         + label_bytes * LABEL_COPIES
         + state.history.unsealed() as u64 * 1024

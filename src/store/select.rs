@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{
     Snapshot, StoreError,
     head::Series,
-    partition::{self, Asked, Losses, Partition, Points},
+    partition::{self, Asked, Losses, Partition, SampleSet},
     tiers::{Range, Span, choose},
 };
 use crate::{
@@ -37,13 +37,13 @@ impl Queryable for Snapshot {
 #[derive(Default)]
 struct Found {
     /// Found by hash: a day that is fresh names each series twelve times.
-    series: HashMap<Labels, Points>,
+    series: HashMap<Labels, SampleSet>,
     samples: usize,
     rollups: Vec<RollupSpan>,
 }
 
 impl Found {
-    fn take(&mut self, labels: &Labels, mut points: Points) -> Result<(), StoreError> {
+    fn take(&mut self, labels: &Labels, mut points: SampleSet) -> Result<(), StoreError> {
         self.samples += points.weight();
         if self.samples > limits::QUERY_SAMPLES_MAX {
             let max = limits::QUERY_SAMPLES_MAX;
@@ -64,8 +64,11 @@ impl Found {
 
     fn sorted(self) -> Vec<SeriesData> {
         let series = self.series.into_iter();
-        let data =
-            |(labels, Points { samples, histograms })| SeriesData { labels, samples, histograms };
+        let data = |(labels, SampleSet { samples, histograms })| SeriesData {
+            labels,
+            samples,
+            histograms,
+        };
         let mut series: Vec<SeriesData> = series.map(data).collect();
         series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         series
@@ -202,12 +205,12 @@ impl Snapshot {
         &self,
         series: &Series,
         (start, end): (Timestamp, Timestamp),
-    ) -> Points {
+    ) -> SampleSet {
         let start = start.max(self.state.sealed);
         let mut view = series.view(self.state.epoch, start, end);
         let mut samples = Vec::new();
         view.read(start, end, &mut samples);
-        Points { samples, histograms: view.take_histograms() }
+        SampleSet { samples, histograms: view.take_histograms() }
     }
 
     /// What to read for a range, both ends of which belong to it.

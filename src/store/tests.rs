@@ -1,8 +1,8 @@
 //! The store through its face, on real sled, with a clock that is moved by hand.
 
 mod damage;
+mod deferred;
 mod labels;
-mod left;
 mod partitions;
 mod replay;
 mod upkeep;

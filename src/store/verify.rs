@@ -274,7 +274,7 @@ fn segment_problems(path: &Path, next: &Next) -> Result<Vec<String>, StoreError>
     let end = wal::read_segment(path, |payload| {
         problems.extend(group::read(payload, &mut Nothing).err().map(|bad| bad.to_string()));
     })?;
-    if end.before.is_none() {
+    if end.previous_len.is_none() {
         problems.push("the header".to_owned());
     }
     problems.extend(end.gaps.iter().map(|(from, to)| format!("bytes {from} to {to}")));
@@ -284,7 +284,7 @@ fn segment_problems(path: &Path, next: &Next) -> Result<Vec<String>, StoreError>
     }
     // The next one may vanish meanwhile; it is looked at for itself, too.
     let left = match next {
-        Next::Follows(next) => wal::length_before(next).ok().flatten(),
+        Next::Follows(next) => wal::previous_len_of(next).ok().flatten(),
         Next::None | Next::Other => None,
     };
     if let Some(left) = left.filter(|left| end.missing(*left) > 0) {

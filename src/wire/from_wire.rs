@@ -237,12 +237,13 @@ fn histogram(field: &str, wire: v1::Histogram) -> Result<HistogramSample, Invali
             ));
         }
     };
+    let bounds = Bounds::of(wire.schema, &wire.custom_bounds);
     let parts = HistogramParts {
         count: wire.count,
         sum: wire.sum,
         zero_threshold: wire.zero_threshold,
         zero_count: wire.zero_count,
-        bounds: Bounds::of(wire.schema, &wire.custom_bounds),
+        bounds: bounds.map_err(|error| InvalidField::new(field, error.to_string()))?,
         positive: buckets(wire.positive),
         negative: buckets(wire.negative),
         reset,

@@ -346,7 +346,7 @@ impl Probing {
         };
         let store = &self.parts.store;
         let stored = if told.is_none() && waiters.is_empty() {
-            store.leave(batch, changes, interval).await
+            store.defer(batch, changes, interval).await
         } else {
             store.append_and_commit(batch, changes).await.map(drop)
         };

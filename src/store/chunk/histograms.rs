@@ -8,9 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 pub(in crate::store) use super::ints::Effort;
 use super::{
     DamagedChunk,
-    bytes::{
-        get_signed, get_unsigned, put_signed, put_unsigned, take_array, take_byte, take_count,
-    },
+    bytes::{get_signed, put_signed, put_unsigned, take_array, take_byte, take_count},
     ints, values,
 };
 use crate::{
@@ -42,14 +40,14 @@ pub(in crate::store) fn encode(all: &[HistogramSample], effort: Effort) -> Vec<u
     let mut rest = all;
     while !rest.is_empty() {
         let columns = Columns::of(rest);
-        let (stretch, after) = rest.split_at(columns.len);
-        columns.encode(stretch, effort, &mut out);
+        let (run, after) = rest.split_at(columns.len);
+        columns.encode(run, effort, &mut out);
         rest = after;
     }
     out
 }
 
-/// The buckets of a stretch of histograms with the same bounds.
+/// The buckets of a run of histograms with the same bounds.
 #[derive(Default)]
 struct Columns {
     len: usize,
@@ -58,7 +56,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// Those of the longest stretch at the beginning.
+    /// Those of the longest run at the beginning.
     fn of(all: &[HistogramSample]) -> Self {
         let mut columns = Self::default();
         for HistogramSample { histogram, .. } in all {
@@ -81,13 +79,13 @@ impl Columns {
         columns
     }
 
-    fn encode(&self, stretch: &[HistogramSample], effort: Effort, out: &mut Vec<u8>) {
-        put_unsigned(stretch.len() as u64, out);
-        put_bounds(&stretch[0].histogram, out);
+    fn encode(&self, run: &[HistogramSample], effort: Effort, out: &mut Vec<u8>) {
+        put_unsigned(run.len() as u64, out);
+        put_bounds(&run[0].histogram, out);
         put_indexes(&self.positive, out);
         put_indexes(&self.negative, out);
         let mut column = |value: &dyn Fn(&Histogram) -> f64| {
-            let all: Vec<f64> = stretch.iter().map(|sample| value(&sample.histogram)).collect();
+            let all: Vec<f64> = run.iter().map(|sample| value(&sample.histogram)).collect();
             values::encode(&all, effort, out);
         };
         column(&|histogram| histogram.count);
@@ -144,7 +142,7 @@ pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Vec<HistogramSample>, Dam
     }
     let mut histograms = Vec::with_capacity(count);
     while histograms.len() < count {
-        decode_stretch(bytes, count - histograms.len(), &mut histograms)?;
+        decode_run(bytes, count - histograms.len(), &mut histograms)?;
     }
     if !bytes.is_empty() {
         return Err(DamagedChunk);
@@ -156,7 +154,7 @@ pub(in crate::store) fn decode(bytes: &[u8]) -> Result<Vec<HistogramSample>, Dam
     Ok(times.into_iter().zip(histograms).map(sample).collect())
 }
 
-fn decode_stretch(
+fn decode_run(
     bytes: &mut &[u8],
     count_max: usize,
     out: &mut Vec<Histogram>,
@@ -208,14 +206,12 @@ fn take_bounds(bytes: &mut &[u8]) -> Result<HistogramParts, DamagedChunk> {
     let count = take_count(bytes, limits::HISTOGRAM_BUCKETS_MAX)?;
     let custom = (0..count).map(|_| take_array(bytes).map(f64::from_le_bytes));
     let bounds = Bounds::of(schema, &custom.collect::<Result<Vec<f64>, _>>()?);
+    let bounds = bounds.map_err(|_| DamagedChunk)?;
     Ok(HistogramParts { zero_threshold, bounds, reset, ..HistogramParts::default() })
 }
 
 fn take_indexes(bytes: &mut &[u8]) -> Result<Vec<i32>, DamagedChunk> {
-    let count = usize::try_from(get_unsigned(bytes)?).map_err(|_| DamagedChunk)?;
-    if count > COLUMNS_MAX {
-        return Err(DamagedChunk);
-    }
+    let count = take_count(bytes, COLUMNS_MAX)?;
     let mut before = 0_i64;
     let next = |_| {
         before = before.wrapping_add(get_signed(bytes)?);

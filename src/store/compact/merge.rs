@@ -1,7 +1,7 @@
 //! Several partitions as one run of series, in the order of (metric name, labels). In memory are the
 //! series at hand, and what each walk reads ahead.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use super::super::{
     StoreError,
@@ -53,7 +53,9 @@ impl<'a> Merge<'a> {
     /// The next series; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Merged>, StoreError> {
         let waiting = self.sources.iter().filter_map(|source| Some(&source.next.as_ref()?.0));
-        let Some(labels) = waiting.min_by(|a, b| in_order(a, b)).cloned() else { return Ok(None) };
+        let Some(labels) = waiting.min_by(|a, b| a.cmp_by_metric(b)).cloned() else {
+            return Ok(None);
+        };
         let mut found = Vec::new();
         for source in &mut self.sources {
             if let Some((_, content)) = source.next.take_if(|(next, _)| *next == labels) {
@@ -63,10 +65,6 @@ impl<'a> Merge<'a> {
         }
         Ok(Some(Merged { tier: self.tier, labels, found }))
     }
-}
-
-fn in_order(a: &Labels, b: &Labels) -> Ordering {
-    (a.metric(), a).cmp(&(b.metric(), b))
 }
 
 impl Source<'_> {
@@ -123,7 +121,7 @@ fn histograms_of(tier: Tier, found: &[(Tier, Content)]) -> Vec<HistogramSample> 
     let mut all: Vec<HistogramSample> = all.collect();
     all.sort_by_key(|sample| sample.timestamp);
     all.dedup_by_key(|sample| sample.timestamp);
-    if tier == Tier::Raw { all } else { thin(&all, tier.resolution()) }
+    thin(&all, tier.resolution())
 }
 
 /// In order; of two rollups of one stretch, the one that stands for more.

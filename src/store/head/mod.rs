@@ -187,6 +187,11 @@ impl Head {
         self.all().iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
+    /// Bytes that all histograms may take on disk, generously.
+    pub(super) fn histogram_bytes(&self) -> u64 {
+        self.all().iter().map(|series| series.lock().histogram_bytes()).sum()
+    }
+
     /// The newest sample's time, whoever sees it.
     pub(super) fn newest(&self) -> Option<Timestamp> {
         self.all().iter().filter_map(|series| series.lock().newest_time()).max()

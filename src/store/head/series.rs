@@ -138,6 +138,11 @@ impl Open {
         self.in_blocks as usize + self.tail.len() + self.histograms.as_ref().map_or(0, |l| l.len())
     }
 
+    /// Bytes that its histograms may take on disk.
+    pub(super) fn histogram_bytes(&self) -> u64 {
+        self.histograms.as_ref().map_or(0, |lane| lane.disk_bytes())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.in_blocks == 0 && self.tail.is_empty() && self.histograms.is_none()
     }
@@ -466,7 +471,7 @@ impl Open {
     /// Takes histograms of a checkpoint, which are in order.
     pub(super) fn restore_histograms(&mut self, samples: Vec<HistogramSample>) {
         if !samples.is_empty() {
-            self.histograms.get_or_insert_default().restore(samples);
+            self.histograms.get_or_insert_default().put_in_blocks(samples);
             self.look_for_newest();
         }
     }

@@ -1,31 +1,32 @@
 //! What a series holds: plain samples or rollups, and histograms.
 
+use super::super::{
+    chunk::{self, histograms, rollups},
+    keys::ChunkKey,
+    record::{self, BadRecord},
+    rollup::{Rollup, Tier},
+};
 use crate::{
     model::{HistogramSample, Sample},
-    store::rollup::Rollup,
     time::Timestamp,
 };
 
 /// What a query finds of a series, in order of time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::store) struct Points {
+pub(in crate::store) struct SampleSet {
     /// Samples, or a column of rollups.
     pub(in crate::store) samples: Vec<Sample>,
     pub(in crate::store) histograms: Vec<HistogramSample>,
 }
 
-impl Points {
+impl SampleSet {
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.histograms.is_empty()
     }
 
     /// How many samples would take as much memory.
     pub(in crate::store) fn weight(&self) -> usize {
-        let buckets = |sample: &HistogramSample| {
-            let histogram = &sample.histogram;
-            8 + histogram.positive.len() + histogram.negative.len()
-        };
-        self.samples.len() + self.histograms.iter().map(buckets).sum::<usize>()
+        self.samples.len() + self.histograms.iter().map(HistogramSample::weight).sum::<usize>()
     }
 
     /// Leaves what lies from `start` to `end`, which both belong to it.
@@ -44,7 +45,7 @@ fn clip<T>(all: &mut Vec<T>, time: fn(&T) -> Timestamp, (start, end): (Timestamp
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::store) struct Content {
     pub(in crate::store) values: Values,
-    /// As they came in the raw tier; the last of each stretch and before each reset in the others.
+    /// As they came in the raw tier; in the others what `rollup::thin` leaves.
     pub(in crate::store) histograms: Vec<HistogramSample>,
 }
 
@@ -64,12 +65,64 @@ impl Content {
         Self { values: Values::Samples(samples.to_vec()), histograms: Vec::new() }
     }
 
+    /// Nothing, in a tier.
+    pub(super) fn none_of(tier: Tier) -> Self {
+        let values = match tier {
+            Tier::Raw => Values::Samples(Vec::new()),
+            Tier::FiveMinutes | Tier::Hour => Values::Rollups(Vec::new()),
+        };
+        Self { values, histograms: Vec::new() }
+    }
+
+    /// Appends what the chunk under a key holds, or nothing of it.
+    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadRecord> {
+        let bad = |_| BadRecord("chunk");
+        if ChunkKey::read(key).is_some_and(|key| key.histograms) {
+            self.histograms.append(&mut decode_histograms(value)?);
+            return Ok(());
+        }
+        let bytes = record::unseal(value)?;
+        match &mut self.values {
+            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(bad),
+            Values::Rollups(all) => Ok(all.append(&mut rollups::decode(bytes).map_err(bad)?)),
+        }
+    }
+
+    /// How many samples or rollups and histograms there are.
+    pub(super) fn len(&self) -> usize {
+        let values = match &self.values {
+            Values::Samples(samples) => samples.len(),
+            Values::Rollups(rollups) => rollups.len(),
+        };
+        values + self.histograms.len()
+    }
+
+    /// The first time and the last; `None` where there is nothing.
+    pub(super) fn ends(&self) -> Option<(Timestamp, Timestamp)> {
+        let values = match &self.values {
+            Values::Samples(samples) => ends(samples, |sample| sample.timestamp),
+            Values::Rollups(rollups) => ends(rollups, |rollup| rollup.time),
+        };
+        let histograms = ends(&self.histograms, |sample| sample.timestamp);
+        let both = values.into_iter().chain(histograms);
+        both.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
     /// The times of the samples or rollups, and those of the histograms.
-    pub(in crate::store) fn times(&self) -> [Vec<Timestamp>; 2] {
+    pub(super) fn times(&self) -> [Vec<Timestamp>; 2] {
         let values = match &self.values {
             Values::Samples(samples) => samples.iter().map(|sample| sample.timestamp).collect(),
             Values::Rollups(rollups) => rollups.iter().map(|rollup| rollup.time).collect(),
         };
         [values, self.histograms.iter().map(|sample| sample.timestamp).collect()]
     }
+}
+
+fn ends<T>(all: &[T], time: fn(&T) -> Timestamp) -> Option<(Timestamp, Timestamp)> {
+    Some((time(all.first()?), time(all.last()?)))
+}
+
+/// What a chunk of histograms holds.
+pub(super) fn decode_histograms(value: &[u8]) -> Result<Vec<HistogramSample>, BadRecord> {
+    histograms::decode(record::unseal(value)?).map_err(|_| BadRecord("chunk"))
 }

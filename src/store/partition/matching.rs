@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         while let Some(first) = rest.first() {
             let before = rest.len();
             self.walk(keys::TREE_SERIES, (&keys::rank(*first), None), &mut |key, value| {
-                let last = keys::ChunkKey::read(key).ok_or(BadRecord("key"))?.rank;
+                let last = keys::rank_of(key).ok_or(BadRecord("key"))?;
                 let block = Block::read(record::unseal(value)?, last)?;
                 let inside = rest.iter().take_while(|rank| **rank <= last).count();
                 let (these, others) = rest.split_at(inside);

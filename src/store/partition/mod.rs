@@ -46,7 +46,7 @@ use super::{
 use crate::{model::Labels, time::Timestamp};
 
 pub(super) use self::{
-    content::{Content, Points, Values},
+    content::{Content, SampleSet, Values},
     handles::Handles,
     read::{Asked, as_column},
     scan::{BadChunk, Scan},
@@ -82,7 +82,7 @@ impl Drop for Partition {
 }
 
 /// What a reader does with what a series has.
-pub(super) type TakeSamples<'a> = &'a mut dyn FnMut(&Labels, Points) -> Result<(), StoreError>;
+pub(super) type TakeSamples<'a> = &'a mut dyn FnMut(&Labels, SampleSet) -> Result<(), StoreError>;
 
 /// Chunks that turned out to be damaged and were left out, each told once: to be reported.
 pub(super) type Losses = Vec<StoreError>;
@@ -142,6 +142,18 @@ impl Partition {
     /// Whether reading has found damage.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
+    }
+
+    /// Whether any of its chunks are known to be damaged.
+    pub(super) fn has_bad_chunks(&self) -> bool {
+        !self.bad_chunks.lock().is_empty()
+    }
+
+    /// Whether no earlier generation of it is on disk any more, which a crash would bring back.
+    pub(super) fn is_only_one(&self) -> bool {
+        let name = keys::range_name(self.start(), self.end());
+        let earlier = (0..self.manifest.generation).map(|n| keys::generation_name(&name, n));
+        earlier.into_iter().all(|name| is_gone(&self.dir.with_file_name(name)))
     }
 
     /// The directory is removed as soon as nobody reads it any more.

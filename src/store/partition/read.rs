@@ -3,12 +3,13 @@
 use super::{
     super::{
         StoreError,
-        chunk::{self, histograms, rollups},
+        chunk::{self, rollups},
         keys::{self, ChunkKey},
         record::{self, BadRecord},
         rollup::Tier,
     },
-    Losses, Partition, Points, TakeSamples,
+    Losses, Partition, SampleSet, TakeSamples,
+    content::decode_histograms,
     matching::Reader,
     writer,
 };
@@ -23,7 +24,6 @@ const SERIES_AT_ONCE: usize = 4096;
 /// Series that do not match are walked over where they are so few: that costs less than to look anew.
 const GAP_MAX: u32 = 4;
 
-/// What a reader does with a label name or value.
 /// Takes a label name or value; an error ends it.
 pub(in crate::store) type TakeText<'a> = &'a mut dyn FnMut(&str) -> Result<(), StoreError>;
 
@@ -95,7 +95,8 @@ impl Partition {
         Ok(Losses::new())
     }
 
-    fn for_each_series(
+    /// The matching series, whatever they have.
+    pub(in crate::store) fn for_each_series(
         &self,
         matchers: &[Matcher],
         take: &mut dyn FnMut(&Labels) -> Result<(), StoreError>,
@@ -186,13 +187,13 @@ struct Run<'a, 'b> {
     seen: bool,
     /// The last time of its chunk before, where that is known: of samples, of histograms.
     last: [Option<Timestamp>; 2],
-    points: Points,
+    found: SampleSet,
 }
 
 impl<'a, 'b> Run<'a, 'b> {
     fn new(wanted: Wanted<'a>, take: TakeSamples<'b>, losses: &'b mut Losses) -> Self {
-        let (seen, last, points) = (false, [None; 2], Points::default());
-        Self { wanted, take, losses, outcome: Ok(()), seen, last, points }
+        let (seen, last, found) = (false, [None; 2], SampleSet::default());
+        Self { wanted, take, losses, outcome: Ok(()), seen, last, found }
     }
 
     /// A chunk; tells whether to go on.
@@ -230,20 +231,19 @@ impl<'a, 'b> Run<'a, 'b> {
         let (bytes, column) = (record::unseal(value)?, self.wanted.column);
         let bad = |_| BadRecord("chunk");
         if self.wanted.partition.tier != Tier::Raw {
-            return rollups::decode_column(bytes, column, &mut self.points.samples).map_err(bad);
+            return rollups::decode_column(bytes, column, &mut self.found.samples).map_err(bad);
         }
         if column == RollupColumn::Last {
-            return chunk::decode_into(bytes, &mut self.points.samples).map_err(bad);
+            return chunk::decode_into(bytes, &mut self.found.samples).map_err(bad);
         }
         let mut samples = chunk::decode(bytes).map_err(bad)?;
         as_column(&mut samples, column);
-        self.points.samples.append(&mut samples);
+        self.found.samples.append(&mut samples);
         Ok(())
     }
 
     fn decode_histograms(&mut self, value: &[u8]) -> Result<(), BadRecord> {
-        let found = histograms::decode(record::unseal(value)?);
-        self.points.histograms.append(&mut found.map_err(|_| BadRecord("chunk"))?);
+        self.found.histograms.append(&mut decode_histograms(value)?);
         Ok(())
     }
 
@@ -253,10 +253,10 @@ impl<'a, 'b> Run<'a, 'b> {
         if !self.seen && self.outcome.is_ok() {
             return Err(BadRecord("list of chunks"));
         }
-        let mut points = std::mem::take(&mut self.points);
-        points.clip(self.wanted.range);
-        if !points.is_empty() && self.outcome.is_ok() {
-            self.outcome = (self.take)(labels, points);
+        let mut found = std::mem::take(&mut self.found);
+        found.clip(self.wanted.range);
+        if !found.is_empty() && self.outcome.is_ok() {
+            self.outcome = (self.take)(labels, found);
         }
         (self.wanted.series, self.seen, self.last) = (rest, false, [None; 2]);
         Ok(())

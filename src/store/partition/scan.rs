@@ -1,16 +1,10 @@
-//! Everything in a partition, series by series, in bounded memory: for compaction and backups.
+//! Everything in a partition, series by series, in bounded memory: for compaction, erasing and verification.
 
 use std::{collections::VecDeque, path::PathBuf};
 
 use super::{
-    super::{
-        StoreError,
-        chunk::{self, histograms, rollups},
-        keys::{self, ChunkKey},
-        record::{self, BadRecord},
-        rollup::Tier,
-    },
-    Content, Partition, Values,
+    super::{StoreError, keys, record::BadRecord},
+    Content, Partition,
     matching::Reader,
     writer,
 };
@@ -143,30 +137,5 @@ impl Scan<'_> {
             chunks.push_back((rank, key.to_vec(), value.to_vec()));
             Ok(true)
         })
-    }
-}
-
-impl Content {
-    fn none_of(tier: Tier) -> Self {
-        let values = if tier == Tier::Raw {
-            Values::Samples(Vec::new())
-        } else {
-            Values::Rollups(Vec::new())
-        };
-        Self { values, histograms: Vec::new() }
-    }
-
-    /// Appends what a chunk holds, or nothing of it.
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadRecord> {
-        let (bytes, bad) = (record::unseal(value)?, |_| BadRecord("chunk"));
-        if ChunkKey::read(key).is_some_and(|key| key.histograms) {
-            self.histograms.append(&mut histograms::decode(bytes).map_err(bad)?);
-            return Ok(());
-        }
-        match &mut self.values {
-            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(bad)?,
-            Values::Rollups(all) => all.append(&mut rollups::decode(bytes).map_err(bad)?),
-        }
-        Ok(())
     }
 }

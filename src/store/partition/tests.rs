@@ -200,7 +200,7 @@ fn raw_samples_stand_under_each_column() {
     let partition = fixture.write(&model, DAY);
     let read = |column| {
         let mut found = Vec::new();
-        let take = &mut |_: &Labels, points: Points| {
+        let take = &mut |_: &Labels, points: SampleSet| {
             found = points.samples.iter().map(|s| s.value).collect();
             Ok(())
         };
@@ -232,7 +232,7 @@ fn rollups_are_read_by_column() {
     assert_eq!(partition.tier, Tier::FiveMinutes);
     let range = (all[700].time, all[1300].time);
     let mut found = Vec::new();
-    let take = &mut |_: &Labels, points: Points| {
+    let take = &mut |_: &Labels, points: SampleSet| {
         found = points.samples;
         Ok(())
     };
@@ -260,7 +260,7 @@ fn histograms_are_read_beside_samples() {
     let partition = partition.unwrap();
     let range = (histograms[1100].timestamp, histograms[1400].timestamp);
     let mut found = Vec::new();
-    let take = &mut |labels: &Labels, points: Points| {
+    let take = &mut |labels: &Labels, points: SampleSet| {
         found.push((labels.clone(), points));
         Ok(())
     };
@@ -271,7 +271,7 @@ fn histograms_are_read_beside_samples() {
         (second.clone(), Vec::new()),
     ];
     let expected = expected.map(|(labels, samples)| {
-        (labels, Points { samples, histograms: histograms[1100..=1400].to_vec() })
+        (labels, SampleSet { samples, histograms: histograms[1100..=1400].to_vec() })
     });
     assert!(found == expected);
     let mut scan = partition.scan().unwrap();
@@ -352,7 +352,7 @@ fn a_damaged_chunk_costs_its_series_alone_and_is_told_once() {
     let mut found = Vec::new();
     let mut select = || {
         found.clear();
-        let take = &mut |labels: &Labels, points: Points| {
+        let take = &mut |labels: &Labels, points: SampleSet| {
             found.push((labels.clone(), points.samples));
             Ok(())
         };

@@ -122,8 +122,7 @@ impl Check {
         let mut scan = partition.scan()?;
         while let Some(next) = scan.next() {
             let (labels, content) = next?;
-            let key = (labels.metric(), &labels);
-            if all.last().is_some_and(|last| (last.metric(), last) >= key) {
+            if all.last().is_some_and(|last| last.cmp_by_metric(&labels).is_ge()) {
                 self.wrong(partition, "its series are not in order");
             }
             let (before, lost) = (self.report.samples, losses);

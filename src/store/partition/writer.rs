@@ -139,10 +139,7 @@ impl Writer<'_> {
         labels: &Labels,
         content: &Content,
     ) -> Result<(), StoreError> {
-        let times = content.times().concat();
-        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
-            return Ok(());
-        };
+        let Some((first, last)) = content.ends() else { return Ok(()) };
         let rank = self.next_rank(labels)?;
         let tree = match &content.values {
             Values::Samples(_) => keys::TREE_SAMPLES,
@@ -157,14 +154,13 @@ impl Writer<'_> {
         manifest.oldest = if is_first { first } else { manifest.oldest.min(first) };
         manifest.newest = if is_first { last } else { manifest.newest.max(last) };
         manifest.series += 1;
-        manifest.samples += times.len() as u64;
+        manifest.samples += content.len() as u64;
         self.series.push(labels.clone());
         Ok(())
     }
 
     fn next_rank(&self, labels: &Labels) -> Result<u32, StoreError> {
-        let key = |labels: &Labels| (labels.metric().to_owned(), labels.clone());
-        let in_order = self.series.last().is_none_or(|last| key(last) < key(labels));
+        let in_order = self.series.last().is_none_or(|last| last.cmp_by_metric(labels).is_lt());
         let rank = u32::try_from(self.series.len()).ok().filter(|_| in_order);
         rank.ok_or_else(|| self.failed("series come out of order, or are too many"))
     }
@@ -314,7 +310,7 @@ impl Writer<'_> {
 
 /// The chunks of a series by their keys, in the order of these.
 fn chunks_of(content: &Content, rank: u32, bytes_max: usize) -> Entries {
-    let mut values = match &content.values {
+    let values = match &content.values {
         Values::Samples(all) => {
             Run { all, time: |s| s.timestamp, encode: chunk::encode, max: CHUNK_MAX }
                 .chunks(bytes_max)
@@ -323,27 +319,18 @@ fn chunks_of(content: &Content, rank: u32, bytes_max: usize) -> Entries {
             Run { all, time: |r| r.time, encode: rollups::encode, max: CHUNK_MAX }.chunks(bytes_max)
         }
     };
-    if let [(_, only)] = &mut values[..] {
-        let only = std::mem::take(only);
-        values.clear();
-        values.push((None, only));
-    }
-    let key = |last: Option<Timestamp>| {
-        last.map_or_else(|| keys::rank(rank).to_vec(), |last| keys::chunk(rank, last))
-    };
-    let values = values.into_iter().map(|(last, bytes)| (key(last), bytes));
-    if content.histograms.is_empty() {
-        return values.collect();
-    }
+    let alone = values.len() == 1;
+    let key = |last| if alone { keys::rank(rank).to_vec() } else { keys::chunk(rank, last) };
     let run = Run {
         all: &content.histograms,
         time: |sample| sample.timestamp,
         encode: |all| histograms::encode(all, Effort::Thorough),
         max: histograms::HISTOGRAMS_MAX,
     };
-    let more = run.chunks(bytes_max).into_iter();
-    let more = more.filter_map(|(last, bytes)| Some((keys::histograms(rank, last?), bytes)));
-    let mut all: Entries = values.chain(more).collect();
+    let histograms = run.chunks(bytes_max).into_iter();
+    let histograms = histograms.map(|(last, bytes)| (keys::histograms(rank, last), bytes));
+    let values = values.into_iter().map(|(last, bytes)| (key(last), bytes));
+    let mut all: Entries = values.chain(histograms).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
@@ -359,18 +346,19 @@ struct Run<'a, T> {
 impl<T> Run<'_, T> {
     /// As chunks of about `bytes_max` at most, each with its last time: one where that is enough, for
     /// long chunks are short in bytes.
-    fn chunks(&self, bytes_max: usize) -> Vec<(Option<Timestamp>, Vec<u8>)> {
+    fn chunks(&self, bytes_max: usize) -> Vec<(Timestamp, Vec<u8>)> {
         let Self { all, time, encode, max } = self;
+        let last = |run: &[T]| run.last().map_or_else(Timestamp::default, time);
         let mut found = Vec::new();
         for run in all.chunks(*max) {
             let whole = encode(run);
             let parts = whole.len().div_ceil(bytes_max).clamp(1, run.len());
             if parts == 1 {
-                found.push((run.last().map(time), whole));
+                found.push((last(run), whole));
                 continue;
             }
             let parts = run.chunks(run.len().div_ceil(parts));
-            found.extend(parts.map(|part| (part.last().map(time), encode(part))));
+            found.extend(parts.map(|part| (last(part), encode(part))));
         }
         found
     }
@@ -426,12 +414,14 @@ pub(in crate::store) fn write(
     let dir = plan.parent.join(&plan.name);
     handles.forget(&dir);
     let put = put_in_place(&unfinished, &dir).and_then(|()| File::open(&plan.parent)?.sync_all());
-    put.map_err(StoreError::io("rename", &unfinished))?;
     // Somebody may have opened the one that was there before, between the two.
     handles.forget(&dir);
     // What was replaced, if anything was.
     let _ = fs::remove_dir_all(&unfinished);
-    Partition::load(&dir, handles)
+    let loaded = put.map_err(StoreError::io("rename", &unfinished));
+    let loaded = loaded.and_then(|()| Partition::load(&dir, handles));
+    // A start would take one that nobody was told of for what it was made of.
+    loaded.inspect_err(|_| drop(remove(&dir)))
 }
 
 /// Gives a directory its name. One that has it already, which nobody knows of (publishing it failed),

@@ -3,24 +3,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    model::{
-        Bounds, Bucket, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample, ResetHint,
-    },
+    model::{Bounds, Bucket, Histogram, HistogramParts, HistogramSample, ResetHint},
     time::Timestamp,
 };
 
 /// A generator that is the same everywhere: xorshift64* (Vigna, 2014).
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
+struct Dice(u64);
 
 impl Dice {
-    /// The dice of a seed.
-    pub fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -95,7 +91,7 @@ fn any(dice: &mut Dice) -> HistogramParts {
         ..HistogramParts::default()
     };
     if custom {
-        let bounds = Bounds::of(CUSTOM_BOUNDS_SCHEMA, &[0.1, 0.5, 2.5]);
+        let bounds = Bounds::Custom([0.1, 0.5, 2.5].into());
         return HistogramParts { bounds, positive: dice.buckets(0..4), ..shared };
     }
     HistogramParts {

@@ -54,18 +54,33 @@ fn a_failed_sealing_is_told_once_until_one_goes_well() {
 }
 
 #[test]
+fn what_the_first_sealing_failed_to_write_is_there_after_a_checkpoint_and_a_restart() {
+    let fixture = Fixture::new();
+    let breakage = testing::Breakage::default();
+    let store = fixture.open_breakable(&breakage);
+    fill(&store, "a", START.minus(5 * HOUR), 300);
+    let before = all(&store, Vec::new());
+    breakage.engine.arm(1);
+    store.seal().unwrap_err();
+    breakage.engine.disarm();
+    drop(store.begin_backup().unwrap());
+    drop(store);
+    assert_eq!(all(&fixture.open_breakable(&breakage), Vec::new()), before);
+}
+
+#[test]
 fn each_reason_is_told_once_and_numbers_make_no_new_one() {
     let mut failing = inner::Failing::default();
     let no_space = |free| StoreError::NoSpace { needed: 9, free };
     let poisoned = |reason: &str| StoreError::Poisoned(reason.to_owned());
-    let mut told = |error: StoreError| failing.is_news("seal", error.gist());
+    let mut told = |error: StoreError| failing.note("seal", error.gist());
     assert!(told(no_space(1)) && !told(no_space(2)));
     assert!(told(poisoned("a")) && told(poisoned("b")) && !told(poisoned("a")));
     let more = (0..100).filter(|n| told(poisoned(&n.to_string()))).count();
     assert!(more < 20, "{more}");
-    assert!(failing.is_news("compact", no_space(1).gist()));
-    assert!(failing.is_over("seal") && !failing.is_over("seal"));
-    assert!(failing.is_news("seal", no_space(1).gist()));
+    assert!(failing.note("compact", no_space(1).gist()));
+    assert!(failing.clear("seal") && !failing.clear("seal"));
+    assert!(failing.note("seal", no_space(1).gist()));
 }
 
 #[test]
@@ -185,6 +200,24 @@ fn a_damaged_chunk_of_what_is_erased_is_not_kept() {
     erase(&store, "a");
     assert_eq!(quarantined(&fixture), Vec::<PathBuf>::new());
     assert_eq!(all(&store, Vec::new()).len(), 1);
+}
+
+#[test]
+fn a_series_is_erased_also_where_its_chunk_in_that_range_is_damaged() {
+    let fixture = Fixture::new();
+    let store = fixture.open_breakable(&testing::Breakage::default());
+    for name in ["a", "b"] {
+        fill(&store, name, START.minus(5 * HOUR), 300);
+    }
+    store.seal().unwrap();
+    damage_a_chunk(&store);
+    let oldest = || Arc::clone(&store.0.state().tiers.of(Tier::Raw)[0]);
+    let range = (oldest().start().plus(HOUR / 2), oldest().end().minus(HOUR / 2));
+    store.erase(vec![vec![Matcher::equal("__name__", "a")]], range).unwrap();
+    assert_eq!(oldest().manifest().generation, 1, "it was written anew");
+    let report = partition::verify_partition(oldest().dir(), &store.0.handles);
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!(quarantined(&fixture), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(in crate::store) struct End {
     pub(in crate::store) gaps: Vec<(u64, u64)>,
     /// Of a segment: how long the one before was when it was left, 0 where it goes on after none;
     /// `None` where its head is damaged.
-    pub(in crate::store) before: Option<u64>,
+    pub(in crate::store) previous_len: Option<u64>,
 }
 
 impl End {
@@ -134,10 +134,10 @@ impl Reader {
         self.bytes.clear();
         self.file.seek(SeekFrom::Start(self.begin))?;
         self.file.read_to_end(&mut self.bytes)?;
-        let End { good, torn, gaps, before } = read(&self.bytes, visit);
+        let End { good, torn, gaps, previous_len } = read(&self.bytes, visit);
         let shift = |(from, to)| (from + self.begin, to + self.begin);
         let gaps = gaps.into_iter().map(shift).collect();
-        Ok(End { good: good + self.begin, torn, gaps, before })
+        Ok(End { good: good + self.begin, torn, gaps, previous_len })
     }
 }
 

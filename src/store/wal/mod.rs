@@ -123,12 +123,16 @@ pub(super) struct Wal {
 }
 
 impl Wal {
-    /// Begins segment `number`, which goes on after `before` bytes of the one before it; after nothing
+    /// Begins segment `number`, which goes on after one that is `previous_len` bytes long; after nothing
     /// where that is 0.
-    pub(super) fn begin(options: WalOptions, number: u64, before: u64) -> Result<Self, StoreError> {
+    pub(super) fn begin(
+        options: WalOptions,
+        number: u64,
+        previous_len: u64,
+    ) -> Result<Self, StoreError> {
         let path = keys::segment(&options.dir, number);
         let unfinished = keys::unfinished(&path);
-        let head = [frame::file_head(NAME, VERSION), link(before)].concat();
+        let head = [frame::file_head(NAME, VERSION), put_previous_len(previous_len)].concat();
         let file = put_in_place(&options, &unfinished, &path, &head)?;
         let len = head.len() as u64;
         let (inherited, unsynced) = (false, false);
@@ -318,13 +322,13 @@ fn numbers(dir: &Path, number: fn(&Path) -> Option<u64>) -> Result<Vec<u64>, Sto
 
 /// Reads a segment; the payload of each good frame goes to `visit`, also those behind damage.
 pub(super) fn read_segment(path: &Path, visit: impl FnMut(&[u8])) -> Result<End, StoreError> {
-    let mut before = None;
+    let mut previous_len = None;
     let mut start = |head: &[u8]| {
-        before = linked(&head[frame::FILE_HEAD..]);
-        if before.is_some() { SEGMENT_HEAD } else { frame::FILE_HEAD }
+        previous_len = get_previous_len(&head[frame::FILE_HEAD..]);
+        if previous_len.is_some() { SEGMENT_HEAD } else { frame::FILE_HEAD }
     };
     let (_, end) = read_frames((path, NAME), &mut start, visit)?;
-    Ok(End { before, ..end })
+    Ok(End { previous_len, ..end })
 }
 
 /// Reads a file of frames of our version; tells whether its head is unharmed, too. Where it is, `start`
@@ -346,23 +350,23 @@ fn read_frames(
 }
 
 /// How long the segment before this one was when it was left, where the head of this one is unharmed.
-pub(super) fn length_before(path: &Path) -> Result<Option<u64>, StoreError> {
+pub(super) fn previous_len_of(path: &Path) -> Result<Option<u64>, StoreError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     file.take(SEGMENT_HEAD as u64).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
     let head = frame::version_of(NAME, &bytes).filter(|version| *version == VERSION);
-    Ok(head.and_then(|_| linked(&bytes[frame::FILE_HEAD..])))
+    Ok(head.and_then(|_| get_previous_len(&bytes[frame::FILE_HEAD..])))
 }
 
 /// How long the segment before was, as the head of a segment says it.
-fn link(before: u64) -> Vec<u8> {
-    let bytes = before.to_le_bytes();
+fn put_previous_len(len: u64) -> Vec<u8> {
+    let bytes = len.to_le_bytes();
     [&bytes[..], &crc32fast::hash(&bytes).to_le_bytes()].concat()
 }
 
-fn linked(bytes: &[u8]) -> Option<u64> {
-    let before = u64::from_le_bytes(*bytes.first_chunk()?);
-    bytes.starts_with(&link(before)).then_some(before)
+fn get_previous_len(bytes: &[u8]) -> Option<u64> {
+    let len = u64::from_le_bytes(*bytes.first_chunk()?);
+    bytes.starts_with(&put_previous_len(len)).then_some(len)
 }
 
 #[cfg(test)]

@@ -108,17 +108,17 @@ fn a_segment_tells_how_long_the_one_before_was() {
     let temp = tempfile::tempdir().unwrap();
     let (_, ends) = written(temp.path());
     let second = keys::segment(temp.path(), 2);
-    assert_eq!(length_before(&keys::segment(temp.path(), 1)).unwrap(), Some(0));
-    assert_eq!(length_before(&second).unwrap(), Some(ends[2]));
-    assert_eq!(read(&second).1.before, Some(ends[2]));
+    assert_eq!(previous_len_of(&keys::segment(temp.path(), 1)).unwrap(), Some(0));
+    assert_eq!(previous_len_of(&second).unwrap(), Some(ends[2]));
+    assert_eq!(read(&second).1.previous_len, Some(ends[2]));
     let bytes = fs::read(&second).unwrap();
     for at in 0..SEGMENT_HEAD {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x40;
         fs::write(&second, damaged).unwrap();
-        assert_eq!((length_before(&second).unwrap(), read(&second).1.before), (None, None));
+        assert_eq!((previous_len_of(&second).unwrap(), read(&second).1.previous_len), (None, None));
         fs::write(&second, &bytes[..at]).unwrap();
-        assert_eq!((length_before(&second).unwrap(), read(&second).1.before), (None, None));
+        assert_eq!((previous_len_of(&second).unwrap(), read(&second).1.previous_len), (None, None));
     }
 }
 

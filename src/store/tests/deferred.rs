@@ -5,7 +5,7 @@ use super::*;
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn leave(store: &Store, name: &'static str, time: Timestamp, within: Duration) {
-    block(store.leave(batch([(name, time, 1.0)]), Vec::new(), within)).unwrap();
+    block(store.defer(batch([(name, time, 1.0)]), Vec::new(), within)).unwrap();
 }
 
 fn names(store: &Store) -> Vec<String> {
@@ -53,7 +53,7 @@ fn many_that_are_left_wait_for_nothing_else() {
     for from in [0, 2048] {
         let times = (from..from + 2048).map(|n| START.plus(Duration::from_millis(n)));
         let many = batch(times.map(|time| ("a", time, 1.0)));
-        block(store.leave(many, Vec::new(), MINUTE)).unwrap();
+        block(store.defer(many, Vec::new(), MINUTE)).unwrap();
     }
     assert_eq!(seen_soon(&store), ["a"]);
     assert_eq!(store.0.head.samples(), 4096);
@@ -65,7 +65,7 @@ fn what_is_left_survives_an_orderly_end() {
     let store = fixture.open();
     leave(&store, "a", START, MINUTE);
     store.close().unwrap();
-    let gone = block(store.leave(batch([]), Vec::new(), MINUTE));
+    let gone = block(store.defer(batch([]), Vec::new(), MINUTE));
     assert!(matches!(gone, Err(StoreError::Closed)), "{gone:?}");
     drop(store);
     let store = fixture.open();
@@ -79,8 +79,8 @@ fn what_is_left_survives_an_orderly_end() {
 fn what_is_left_keeps_its_place_before_what_comes_after_it() {
     let fixture = Fixture::new();
     let store = fixture.open();
-    let left = vec![probe("x", START), Change::PutAdoption("x".into())];
-    block(store.leave(Batch::default(), left, MINUTE)).unwrap();
+    let changes = vec![probe("x", START), Change::PutAdoption("x".into())];
+    block(store.defer(Batch::default(), changes, MINUTE)).unwrap();
     block(store.commit(vec![Change::DeleteAdoption("x".into())])).unwrap();
     assert_eq!(store.adoptions(), [""; 0]);
     assert_eq!(store.last_probe("x").map(|probe| probe.started_at), Some(START));

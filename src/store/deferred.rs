@@ -6,8 +6,8 @@
 //! says what the last one said, and the samples of alerts that go on. As groups of their own those would
 //! write as much again as everything else.
 //!
-//! What is left here is not acknowledged before it is durable, for it is not acknowledged at all: a
-//! crash may take what was left within the last minute. What somebody waits for is never held up.
+//! What is deferred is not acknowledged before it is durable, for it is not acknowledged at all: a
+//! crash may take what came within the last minute. What somebody waits for is never held up.
 
 use std::time::Duration;
 
@@ -21,18 +21,18 @@ const WEIGHT_MAX: usize = 4096;
 
 /// Commits that wait for company, in the order in which they came.
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct Deferred {
     commits: Vec<Commit>,
     weight: usize,
     until: Option<Instant>,
 }
 
-impl Left {
+impl Deferred {
     /// Takes a commit in that may wait for so long.
     pub(super) fn add(&mut self, commit: Commit, within: Duration) {
-        let until = Instant::now() + within.min(limits::COMMIT_LEFT_MAX);
+        let until = Instant::now() + within.min(limits::COMMIT_DEFERRED_MAX);
         self.until = Some(self.until.map_or(until, |before| before.min(until)));
-        self.weight += 1 + commit.len();
+        self.weight += 1 + commit.weight();
         self.commits.push(commit);
     }
 
