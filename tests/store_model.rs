@@ -124,7 +124,7 @@ impl Model {
             let late = newest.is_some_and(|n| n >= self.sealed && time < n.minus(RANGE));
             match series.get(&time) {
                 _ if time < self.floor || time < now.minus(DAY) => rejected += 1,
-                Some(known) if *known == value => duplicates += 1,
+                Some(known) if known.to_bits() == value.to_bits() => duplicates += 1,
                 Some(_) => rejected += 1,
                 None if late => rejected += 1,
                 None => {

@@ -97,7 +97,9 @@ impl Evaluator<'_> {
     /// Functions do not compute with native histograms.
     fn leave_histograms_out(&mut self, series: &mut [SeriesData]) {
         if series.iter().any(|series| !series.histograms.is_empty()) {
-            series.iter_mut().for_each(|series| series.histograms.clear());
+            for series in series {
+                series.histograms.clear();
+            }
             self.inform("native histograms were left out of a range: functions do not take them");
         }
     }

@@ -233,7 +233,7 @@ fn size(store: &Inner) -> u64 {
 }
 
 /// … without partitions of samples and rollups.
-fn beside_partitions(store: &Inner) -> u64 {
+pub(super) fn beside_partitions(store: &Inner) -> u64 {
     let history = store.state().history.partitions.iter().map(Part::bytes).sum::<u64>();
     let others = [keys::WAL, keys::CATALOG].map(|name| partition::size_of(&store.dir.join(name)));
     history + others.iter().sum::<u64>()

@@ -117,7 +117,9 @@ fn put_bounds(histogram: &Histogram, out: &mut Vec<u8>) {
     out.extend(histogram.zero_threshold.to_le_bytes());
     let custom = histogram.bounds.custom();
     put_unsigned(custom.len() as u64, out);
-    custom.iter().for_each(|bound| out.extend(bound.to_le_bytes()));
+    for bound in custom {
+        out.extend(bound.to_le_bytes());
+    }
 }
 
 fn put_indexes(indexes: &BTreeSet<i32>, out: &mut Vec<u8>) {

@@ -6,7 +6,7 @@ mod windows;
 use std::{fs, path::Path, time::Duration};
 
 use super::super::{
-    Change, DataKind, Options, Store, StoreError, Tier,
+    Change, DataKind, Options, Store, StoreError, Tier, retention,
     rollup::thin,
     testing::{self, Breakage, histograms::latencies},
     tests::block,
@@ -348,11 +348,21 @@ fn a_store_that_is_too_large_loses_its_oldest_samples_and_keeps_their_rollups() 
 #[test]
 fn the_newest_samples_stay_however_small_the_store_has_to_be() {
     let mut fixture = Fixture::new(Options::default());
+    fixture.step = Duration::from_secs(10);
     let store = fixture.lived(3 * 24);
     store.compact().unwrap();
     let newest = fixture.names(Tier::Raw).pop().unwrap();
     drop(store);
+    // Log and catalog alone are larger: nothing would help.
     fixture.options.size_max = Some(1);
+    let store = fixture.open();
+    let before = fixture.names(Tier::Raw);
+    assert_eq!(store.clean_up().unwrap().for_size, 0);
+    assert_eq!(fixture.names(Tier::Raw), before);
+    let beside = retention::beside_partitions(&store.0);
+    assert!(store.stats().disk_bytes > 4 * beside);
+    drop(store);
+    fixture.options.size_max = Some(2 * beside);
     let store = fixture.open();
     let freed = store.clean_up().unwrap();
     assert!(freed.for_size > 0, "{freed:?}");

@@ -83,9 +83,10 @@ impl Content {
         }
         let bytes = record::unseal(value)?;
         match &mut self.values {
-            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(bad),
-            Values::Rollups(all) => Ok(all.append(&mut rollups::decode(bytes).map_err(bad)?)),
+            Values::Samples(all) => chunk::decode_into(bytes, all).map_err(bad)?,
+            Values::Rollups(all) => all.append(&mut rollups::decode(bytes).map_err(bad)?),
         }
+        Ok(())
     }
 
     /// How many samples or rollups and histograms there are.

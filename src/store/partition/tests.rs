@@ -290,7 +290,7 @@ fn a_scan_passes_by_everything_in_order() {
     while let Some(next) = scan.next() {
         match next.unwrap() {
             (labels, Content { values: Values::Samples(samples), .. }) => {
-                found.push((labels, samples))
+                found.push((labels, samples));
             }
             (labels, other) => panic!("{labels} has {other:?}"),
         }
