@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{
     Snapshot, StoreError,
     head::Series,
-    partition::{self, Asked, Losses, Partition, SampleSet},
+    partition::{self, Asked, Losses, OPEN_AHEAD, Partition, SampleSet},
     tiers::{Range, Span, choose},
 };
 use crate::{
@@ -182,19 +182,38 @@ impl Snapshot {
     /// Partitions lie before the head, and spans of tiers are in order, so that samples come in order.
     fn read(&self, selection: &Selection, found: &mut Found) -> Result<(), StoreError> {
         let Selection { matchers, start, end, resolution, column } = selection;
-        for span in self.spans((*start, *end), *resolution) {
-            for (partition, within) in parts_in(&span, (*start, *end)) {
-                self.served(partition.select(matchers, within, *column, &mut |labels, points| {
-                    found.take(labels, points)
-                }))?;
-            }
-            found.rollups.extend(span.rollups());
-        }
+        let spans = self.spans((*start, *end), *resolution);
+        self.for_each_part(&spans, (*start, *end), &mut |partition, within| {
+            let take = &mut |labels: &Labels, series| found.take(labels, series);
+            partition.select(matchers, within, *column, take)
+        })?;
+        found.rollups.extend(spans.iter().filter_map(Span::rollups));
         for series in self.head.matching(matchers) {
             let mut points = self.read_open(&series, (*start, *end));
             partition::as_column(&mut points.samples, *column);
             if !points.is_empty() {
                 found.take(series.labels(), points)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits what spans hold of a range, in order, a few partitions opened at a time.
+    fn for_each_part(
+        &self,
+        spans: &[Span<Arc<Partition>>],
+        range: Range,
+        visit: &mut dyn FnMut(&Partition, Range) -> Result<Losses, StoreError>,
+    ) -> Result<(), StoreError> {
+        let parts: Vec<_> = spans.iter().flat_map(|span| parts_in(span, range)).collect();
+        for some in parts.chunks(OPEN_AHEAD) {
+            let partitions: Vec<&Partition> = some.iter().map(|(part, _)| &***part).collect();
+            Partition::open_ahead(&partitions)
+                .into_iter()
+                .try_for_each(|error| self.served(Err(error)))?;
+            // One that cannot be opened was told, and is not tried again.
+            for (partition, within) in some.iter().filter(|(part, _)| !part.is_damaged()) {
+                self.served(visit(partition, *within))?;
             }
         }
         Ok(())
@@ -268,9 +287,9 @@ impl Snapshot {
         let selectors = if selectors.is_empty() { &every } else { selectors };
         let spans = self.spans(range, range.1.since(range.0) / SERIES_STRETCHES);
         for matchers in selectors {
-            for (partition, within) in spans.iter().flat_map(|span| parts_in(span, range)) {
-                self.served(gather.partition(partition, matchers, within))?;
-            }
+            self.for_each_part(&spans, range, &mut |partition, within| {
+                gather.partition(partition, matchers, within)
+            })?;
             self.gather_open(matchers, range, gather)?;
         }
         Ok(())

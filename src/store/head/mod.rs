@@ -6,12 +6,14 @@
 //! own, and nothing that a reader may see is moved or forgotten while its [`Hold`] lasts. Must not
 //! know the disk.
 
+mod blocks;
 mod epochs;
 mod histograms;
 mod index;
 mod refusal;
 mod series;
 mod tail;
+mod view;
 
 use std::sync::{
     Arc,
@@ -28,9 +30,10 @@ use crate::{
     time::Timestamp,
 };
 
+pub(super) use blocks::{BadBlocks, take_unreadable};
 pub(super) use epochs::{Epoch, Epochs, Hold};
 pub(super) use refusal::{Admission, Bounds, Refusal};
-pub(super) use series::{BadBlocks, Open, Series, take_unreadable};
+pub(super) use series::{Open, Series};
 
 /// The open window.
 #[derive(Debug)]

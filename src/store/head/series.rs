@@ -6,26 +6,24 @@
 
 mod run;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Epoch,
+    blocks::{BLOCK, BadBlocks, Blocks},
     histograms::Lane,
     refusal::{Admission, Bounds, Refusal},
     tail::{Recent, Tail},
+    view::View,
 };
 use crate::{
     model::{HistogramSample, Labels, Sample},
-    store::{chunk::block, erase::Doomed},
+    store::erase::Doomed,
     time::Timestamp,
 };
 
 /// Samples in the tail from which on it goes into blocks.
 const TAIL: usize = 16;
-/// Samples in a block.
-const BLOCK: usize = 64;
 
 /// A series. Whoever holds one may find that the head has let it go.
 #[derive(Debug)]
@@ -39,13 +37,7 @@ pub(in crate::store) struct Series {
 #[derive(Debug)]
 pub(in crate::store) struct Open {
     /// Blocks in the order of time.
-    blocks: Vec<u8>,
-    /// Where the last block begins.
-    last_block: u32,
-    /// Samples in the blocks.
-    in_blocks: u32,
-    /// The last sample in the blocks.
-    newest_in_blocks: Option<Sample>,
+    blocks: Blocks,
     /// Late samples, which belong between those of the blocks, among them.
     tail: Tail,
     /// Native histograms; few series have any.
@@ -60,21 +52,10 @@ pub(in crate::store) struct Open {
     live: bool,
 }
 
-/// The blocks of a series, and those of its recent samples that one epoch sees.
-#[derive(Debug, Default)]
-pub(in crate::store) struct View {
-    blocks: Vec<u8>,
-    tail: Vec<Sample>,
-    histograms: Vec<HistogramSample>,
-}
-
 impl Series {
     pub(super) fn new(id: u32, labels: Labels) -> Self {
         let open = Open {
-            blocks: Vec::new(),
-            last_block: 0,
-            in_blocks: 0,
-            newest_in_blocks: None,
+            blocks: Blocks::default(),
             tail: Tail::default(),
             histograms: None,
             settled: 0,
@@ -108,7 +89,7 @@ impl Series {
     pub(in crate::store) fn newest(&self, epoch: Epoch) -> Option<Sample> {
         let open = self.lock();
         let later = |a: Sample, b: Sample| if a.timestamp > b.timestamp { a } else { b };
-        let newest = match (open.tail.newest(epoch), open.newest_in_blocks) {
+        let newest = match (open.tail.newest(epoch), open.blocks.newest()) {
             (Some(a), Some(b)) => Some(later(a, b)),
             (a, b) => a.or(b),
         };
@@ -135,7 +116,7 @@ impl Open {
 
     /// How many samples there are, whoever sees them.
     pub(super) fn len(&self) -> usize {
-        self.in_blocks as usize + self.tail.len() + self.histograms.as_ref().map_or(0, |l| l.len())
+        self.blocks.len() + self.tail.len() + self.histograms.as_ref().map_or(0, |l| l.len())
     }
 
     /// Bytes that its histograms may take on disk.
@@ -144,7 +125,7 @@ impl Open {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.in_blocks == 0 && self.tail.is_empty() && self.histograms.is_none()
+        self.blocks.len() == 0 && self.tail.is_empty() && self.histograms.is_none()
     }
 
     /// Takes a sample in with `epoch`, if it may come in; `None` where the head does not know the
@@ -230,29 +211,10 @@ impl Open {
 
     /// The time of the first sample that is not before `from`.
     pub(super) fn first_from(&self, from: Timestamp) -> Option<Timestamp> {
-        let in_lane = self.histograms.as_ref().and_then(|lane| lane.first_from(from));
-        self.first_value_from(from).into_iter().chain(in_lane).min()
-    }
-
-    fn first_value_from(&self, from: Timestamp) -> Option<Timestamp> {
         let mut in_tail = self.tail.iter().map(|recent| recent.sample.timestamp);
         let in_tail = in_tail.find(|time| *time >= from);
-        let mut at = 0;
-        for header in headers(&self.blocks) {
-            if header.first >= from {
-                return in_tail.into_iter().chain([header.first]).min();
-            }
-            if header.last >= from {
-                let mut samples = Vec::new();
-                decode_one(&self.blocks[at..], &mut samples);
-                let mut times = samples.iter().map(|sample| sample.timestamp);
-                if let Some(in_block) = times.find(|time| *time >= from) {
-                    return in_tail.into_iter().chain([in_block]).min();
-                }
-            }
-            at += header.len;
-        }
-        in_tail
+        let in_lane = self.histograms.as_ref().and_then(|lane| lane.first_from(from));
+        in_tail.into_iter().chain(self.blocks.first_from(from)).chain(in_lane).min()
     }
 
     /// The time of the newest sample, whoever sees it.
@@ -262,23 +224,14 @@ impl Open {
 
     /// After samples went.
     fn look_for_newest(&mut self) {
-        let in_blocks = self.newest_in_blocks.map(|sample| sample.timestamp);
         // A lane that is left empty is no lane.
         self.histograms.take_if(|lane| lane.len() == 0);
         let in_lane = self.histograms.as_ref().and_then(|lane| lane.newest());
-        self.newest = self.tail.last_time().max(in_blocks).max(in_lane);
+        self.newest = self.tail.last_time().max(self.blocks.newest_time()).max(in_lane);
     }
 
     fn value_at(&self, time: Timestamp) -> Option<f64> {
-        if let Some(value) = self.tail.value_at(time) {
-            return Some(value);
-        }
-        if self.newest_in_blocks.is_none_or(|newest| newest.timestamp < time) {
-            return None;
-        }
-        let mut found = Vec::new();
-        read_blocks(&self.blocks, time, time, &mut found);
-        found.first().map(|sample| sample.value)
+        self.tail.value_at(time).or_else(|| self.blocks.value_at(time))
     }
 
     /// Takes back what came with `epoch`, none of which is in blocks.
@@ -309,69 +262,21 @@ impl Open {
 
     fn put_in_blocks(&mut self, seen_by_all: Epoch) {
         let mut settled = Vec::with_capacity(BLOCK + TAIL);
-        let newest = self.newest_in_blocks.map(|newest| newest.timestamp);
+        let newest = self.blocks.newest_time();
         let late = self.tail.first_time().filter(|first| Some(*first) < newest);
         match late {
-            Some(first) => self.reopen_from(first, &mut settled),
-            None => self.reopen_last_block(TAIL, &mut settled),
+            Some(first) => self.blocks.reopen_from(first, &mut settled),
+            None => self.blocks.reopen_last(TAIL, &mut settled),
         }
         self.tail.take_seen(seen_by_all, TAIL, &mut settled);
         if late.is_some() {
             settled.sort_by_key(|sample| sample.timestamp);
         }
-        self.append_blocks(&settled);
-    }
-
-    /// Takes the last block apart where there is room in it for so many samples.
-    fn reopen_last_block(&mut self, room: usize, settled: &mut Vec<Sample>) {
-        let at = self.last_block as usize;
-        let Some(last) = headers(&self.blocks[at..]).next() else { return };
-        if last.count + room <= BLOCK {
-            self.reopen(at, settled);
-        }
-    }
-
-    /// Takes the blocks apart that a sample of `time` and later ones belong to.
-    fn reopen_from(&mut self, time: Timestamp, settled: &mut Vec<Sample>) {
-        let before = headers(&self.blocks).take_while(|header| header.last < time);
-        let at = before.map(|header| header.len).sum();
-        self.reopen(at, settled);
-    }
-
-    fn reopen(&mut self, at: usize, settled: &mut Vec<Sample>) {
-        let before = settled.len();
-        decode_all(&self.blocks[at..], settled);
-        self.in_blocks -= as_u32(settled.len() - before);
-        self.blocks.truncate(at);
-    }
-
-    /// Appends samples, which come after those of the blocks, as blocks.
-    fn append_blocks(&mut self, samples: &[Sample]) {
-        let mut encoded = Vec::with_capacity(samples.len() * 3);
-        for run in samples.chunks(BLOCK) {
-            self.last_block = as_u32(self.blocks.len() + encoded.len());
-            block::encode(run, &mut encoded);
-        }
-        // Exact, with a little to grow into: a hundred thousand series are as many of these.
-        if self.blocks.capacity() - self.blocks.len() < encoded.len() {
-            self.blocks.reserve_exact(encoded.len() + self.blocks.len() / 8);
-        }
-        self.blocks.extend(&encoded);
-        self.newest_in_blocks = samples.last().copied().or(self.newest_in_blocks);
-        self.in_blocks += as_u32(samples.len());
+        self.blocks.append(&settled);
     }
 
     fn view(&self, epoch: Epoch, start: Timestamp, end: Timestamp) -> View {
-        let (mut from, mut to) = (None, 0);
-        let mut at = 0;
-        for header in headers(&self.blocks) {
-            if header.last >= start && header.first <= end {
-                from.get_or_insert(at);
-                to = at + header.len;
-            }
-            at += header.len;
-        }
-        let blocks = from.map_or_else(Vec::new, |from| self.blocks[from..to].to_vec());
+        let blocks = self.blocks.between(start, end);
         let inside = |sample: &Sample| sample.timestamp >= start && sample.timestamp <= end;
         let seen = self.tail.iter().filter(|recent| recent.epoch <= epoch);
         let tail = seen.map(|recent| recent.sample).filter(inside).collect();
@@ -386,32 +291,7 @@ impl Open {
         if let Some(lane) = &mut self.histograms {
             lane.retain(|time| time >= floor);
         }
-        let mut gone = 0;
-        let mut straddling = false;
-        for header in headers(&self.blocks) {
-            if header.last >= floor {
-                straddling = header.first < floor;
-                break;
-            }
-            gone += header.len;
-        }
-        if gone > 0 || straddling {
-            let kept = self.blocks.split_off(gone);
-            let mut samples = Vec::new();
-            if straddling {
-                decode_all(&kept, &mut samples);
-                samples.retain(|sample| sample.timestamp >= floor);
-                self.blocks = Vec::new();
-                self.in_blocks = 0;
-                self.append_blocks(&samples);
-            } else {
-                self.last_block = self.last_block.saturating_sub(as_u32(gone));
-                self.blocks = kept;
-                self.in_blocks = headers(&self.blocks).map(|h| as_u32(h.count)).sum();
-            }
-            self.newest_in_blocks =
-                self.newest_in_blocks.filter(|newest| newest.timestamp >= floor);
-        }
+        self.blocks.cut(floor);
         self.look_for_newest();
         before - self.len()
     }
@@ -426,44 +306,21 @@ impl Open {
             !goes
         };
         self.tail.retain(|recent| stays(&recent.sample));
-        let mut samples = Vec::new();
-        decode_all(&self.blocks, &mut samples);
+        let mut samples = self.blocks.take();
         samples.retain(&mut stays);
+        self.blocks.append(&samples);
         let gone = self.histograms.as_mut().map(|lane| lane.retain(|time| !doomed.holds(time)));
         for time in gone.unwrap_or_default() {
             all += 1;
             unsealed += u64::from(time >= sealed);
         }
-        self.blocks = Vec::new();
-        (self.last_block, self.in_blocks, self.newest_in_blocks) = (0, 0, None);
-        self.append_blocks(&samples);
         self.look_for_newest();
         (all, unsealed)
     }
 
     /// Takes blocks of a checkpoint, which are whole and in order.
     pub(super) fn restore(&mut self, blocks: Vec<u8>) -> Result<(), BadBlocks> {
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let (mut at, mut last, mut count) = (0, 0, 0);
-        let mut newest = None;
-        while at < blocks.len() {
-            let header = block::peek(&blocks[at..]).map_err(|_| BadBlocks)?;
-            let ordered = newest.is_none_or(|newest| newest < header.first);
-            if header.len == 0 || at + header.len > blocks.len() || !ordered {
-                return Err(BadBlocks);
-            }
-            newest = Some(header.last);
-            last = at;
-            count += header.count;
-            at += header.len;
-        }
-        let mut samples = Vec::new();
-        block::decode(&mut &blocks[last..], &mut samples).map_err(|_| BadBlocks)?;
-        self.newest_in_blocks = samples.last().copied();
-        (self.last_block, self.in_blocks) = (as_u32(last), as_u32(count));
-        self.blocks = blocks;
+        self.blocks = Blocks::restored(blocks)?;
         self.look_for_newest();
         Ok(())
     }
@@ -475,100 +332,4 @@ impl Open {
             self.look_for_newest();
         }
     }
-}
-
-/// Bytes that are no blocks of a series.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::store) struct BadBlocks;
-
-impl View {
-    /// The histograms in the range, in order.
-    pub(in crate::store) fn take_histograms(&mut self) -> Vec<HistogramSample> {
-        std::mem::take(&mut self.histograms)
-    }
-
-    /// Appends the samples in the range, in order; both ends belong to it.
-    pub(in crate::store) fn read(&self, start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
-        let begin = out.len();
-        read_blocks(&self.blocks, start, end, out);
-        let newest = out[begin..].last().map(|sample| sample.timestamp);
-        let late = self.tail.first().is_some_and(|first| Some(first.timestamp) < newest);
-        out.extend(self.tail.iter().filter(|s| s.timestamp >= start && s.timestamp <= end));
-        if late {
-            out[begin..].sort_by_key(|sample| sample.timestamp);
-        }
-    }
-
-    /// Everything from `start` on as blocks.
-    pub(in crate::store) fn into_blocks(mut self, start: Timestamp) -> Vec<u8> {
-        let newest = headers(&self.blocks).last().map(|header| header.last);
-        let late = self.tail.first().is_some_and(|first| Some(first.timestamp) < newest);
-        if late || headers(&self.blocks).next().is_some_and(|header| header.first < start) {
-            let mut all = Vec::new();
-            self.read(start, Timestamp::from_millis(i64::MAX), &mut all);
-            self.blocks.clear();
-            self.tail = all;
-        }
-        for run in self.tail.chunks(BLOCK) {
-            block::encode(run, &mut self.blocks);
-        }
-        self.blocks
-    }
-}
-
-/// The headers of blocks that were encoded here, or checked when they were restored.
-fn headers(mut blocks: &[u8]) -> impl Iterator<Item = block::Header> {
-    std::iter::from_fn(move || {
-        let header = block::peek(blocks).ok()?;
-        blocks = blocks.get(header.len..)?;
-        Some(header)
-    })
-}
-
-fn read_blocks(blocks: &[u8], start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
-    let begin = out.len();
-    let mut at = 0;
-    for header in headers(blocks).take_while(|header| header.first <= end) {
-        if header.last >= start {
-            decode_one(&blocks[at..], out);
-        }
-        at += header.len;
-    }
-    let outside = |sample: &Sample| sample.timestamp < start || sample.timestamp > end;
-    let (first, last) = (out.get(begin), out.last());
-    if first.is_some_and(outside) || last.is_some_and(outside) {
-        let mut inside = out.split_off(begin);
-        inside.retain(|sample| !outside(sample));
-        out.append(&mut inside);
-    }
-}
-
-fn decode_all(mut blocks: &[u8], out: &mut Vec<Sample>) {
-    while !blocks.is_empty() {
-        let before = blocks.len();
-        decode_one(blocks, out);
-        blocks = &blocks[block::peek(blocks).map_or(before, |header| header.len)..];
-    }
-}
-
-/// Decodes the first of some blocks. It was encoded here, or comes from a checkpoint, whose CRC-32 is
-/// trusted: decoding all blocks would make a start longer, and finds nothing but what a CRC-32 misses,
-/// and defects. Where one makes no sense all the same, it is left out and counted: the committer must
-/// not die of it.
-fn decode_one(mut blocks: &[u8], out: &mut Vec<Sample>) {
-    if block::decode(&mut blocks, out).is_err() {
-        UNREADABLE.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// How often a block made no sense, of all series: a counter in each would cost more than it is worth.
-static UNREADABLE: AtomicU64 = AtomicU64::new(0);
-
-/// How often a block in memory made no sense, since this was last asked.
-pub(in crate::store) fn take_unreadable() -> u64 {
-    UNREADABLE.swap(0, Ordering::Relaxed)
-}
-
-fn as_u32(number: usize) -> u32 {
-    u32::try_from(number).expect("the blocks of one series are far below 4 GiB")
 }

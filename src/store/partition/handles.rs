@@ -21,7 +21,7 @@ use super::super::{
 };
 
 /// Databases kept open for the next reader: so many where descriptors are scarce, …
-const OPEN_MIN: usize = 4;
+pub(in crate::store) const OPEN_MIN: usize = 4;
 /// … and so many where they are not: a day of partitions of two hours, and its neighbours.
 const OPEN_MAX: usize = 16;
 /// Descriptors that an open database takes, with some room: 81 were counted.
@@ -106,6 +106,14 @@ impl Handles {
         // Opening takes long: those who want another database do not wait for it.
         let opened = self.slot(dir);
         opened.lend(|| open(&*self.engine, dir, manifest))
+    }
+
+    /// Whether the database in `dir` is open for the next reader.
+    pub(super) fn is_open(&self, dir: &Path) -> bool {
+        let open = self.open.lock();
+        let known = open.iter().find(|(path, _)| path == dir).map(|(_, opened)| Arc::clone(opened));
+        drop(open);
+        known.is_some_and(|opened| opened.root.lock().is_some())
     }
 
     fn slot(&self, dir: &Path) -> Arc<Opened> {

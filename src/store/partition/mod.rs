@@ -25,11 +25,13 @@ mod writer;
 use std::{
     collections::HashSet,
     fs, io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, ScopedJoinHandle},
 };
 
 use parking_lot::Mutex;
@@ -47,7 +49,7 @@ use crate::{model::Labels, time::Timestamp};
 
 pub(super) use self::{
     content::{Content, SampleSet, Values},
-    handles::Handles,
+    handles::{Handles, OPEN_MIN as OPEN_AHEAD},
     read::{Asked, as_column},
     scan::{BadChunk, Scan},
     verify::{PartitionReport, verify_partition},
@@ -142,6 +144,28 @@ impl Partition {
     /// Whether reading has found damage.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
+    }
+
+    /// Opens the databases of partitions side by side, for whoever reads them next, where several are not
+    /// open: most of it is waiting for the disk. Gives the errors of those that cannot be opened.
+    pub(super) fn open_ahead(partitions: &[&Self]) -> Losses {
+        let is_closed = |partition: &&Self| !partition.handles.is_open(&partition.dir);
+        let closed: Vec<&Self> = partitions.iter().copied().filter(is_closed).collect();
+        if closed.len() < 2 {
+            return Losses::new();
+        }
+        thread::scope(|scope| {
+            let mut openers = Vec::new();
+            for partition in closed {
+                let thread = thread::Builder::new().name("store-open".to_owned());
+                // Without a thread, the reader opens it.
+                openers.extend(thread.spawn_scoped(scope, || partition.open().map(drop)));
+            }
+            let ended = |opener: ScopedJoinHandle<'_, Result<(), StoreError>>| {
+                opener.join().unwrap_or_else(|panic| resume_unwind(panic)).err()
+            };
+            openers.into_iter().filter_map(ended).collect()
+        })
     }
 
     /// Whether any of its chunks are known to be damaged.

@@ -40,12 +40,12 @@ impl Open {
     fn append_ordered(&mut self, run: &[Sample]) {
         self.newest = run.last().map(|last| last.timestamp);
         let mut reopened = Vec::new();
-        self.reopen_last_block(run.len(), &mut reopened);
+        self.blocks.reopen_last(run.len(), &mut reopened);
         if reopened.is_empty() {
-            self.append_blocks(run);
+            self.blocks.append(run);
         } else {
             reopened.extend(run);
-            self.append_blocks(&reopened);
+            self.blocks.append(&reopened);
         }
     }
 
@@ -60,7 +60,7 @@ impl Open {
     /// of all, so that a log in any order takes blocks apart a few times and not once for each run.
     fn is_due(&self) -> bool {
         let len = self.tail.len();
-        len >= TAIL && (!self.tail.has_late() || len >= self.in_blocks as usize / 4)
+        len >= TAIL && (!self.tail.has_late() || len >= self.blocks.len() / 4)
     }
 
     /// Whether samples wait that are enough for blocks.
