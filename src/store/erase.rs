@@ -19,9 +19,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Inner, Store, StoreError, compact, keys, layout,
+    Inner, Store, StoreError, keys, layout,
     partition::{self, BadChunk, Content, Partition, Plan, Values, Writer},
     rollup::Tier,
+    room::{RoomFor, need_room},
     seal,
 };
 use crate::{
@@ -203,7 +204,7 @@ fn erase_partition(
     if !holds_any(store, (tier, old), doomed)? {
         return Ok(());
     }
-    compact::need_room(&store.dir, old.manifest().bytes)?;
+    need_room(&store.dir, RoomFor::Erasing, old.manifest().bytes)?;
     let plan = Plan::of_tier(&store.dir, tier, (old.start(), old.end())).anew()?;
     let mut bad = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::engine::EngineError;
+use super::{engine::EngineError, room::RoomFor};
 use crate::{error_code::ErrorCode, limits};
 
 /// Why the store could not do it.
@@ -81,23 +81,14 @@ pub enum StoreError {
          disk, then restart; what was acknowledged is safe"
     )]
     Poisoned(String),
-    /// Sealing needs more room than there is.
+    /// What is to be written needs more room than there is.
     #[error(
-        "sealing needs {needed} bytes of free disk and there are {free}: free some space; samples \
-         stay in the write-ahead log until then"
-    )]
-    NoSpace {
-        /// Bytes that have to be free.
-        needed: u64,
-        /// Bytes that are.
-        free: u64,
-    },
-    /// Compaction needs more room than there is.
-    #[error(
-        "compacting needs {needed} bytes of free disk and there are {free}: free some space; nothing is \
-         lost until then, but old samples stay where they are"
+        "{work} needs {needed} bytes of free disk and there are {free}: free some space; {meanwhile}",
+        meanwhile = work.meanwhile()
     )]
     NoRoom {
+        /// What needs it.
+        work: RoomFor,
         /// Bytes that have to be free.
         needed: u64,
         /// Bytes that are.
@@ -144,9 +135,7 @@ impl StoreError {
             Self::Io { .. } | Self::Engine { .. } | Self::CommitterDied => ErrorCode::Internal,
             Self::Damaged { .. } => ErrorCode::DataLoss,
             Self::NotDurable(_) | Self::Poisoned(_) | Self::Closed => ErrorCode::Unavailable,
-            Self::NoSpace { .. } | Self::NoRoom { .. } | Self::TooMuch(_) => {
-                ErrorCode::ResourceExhausted
-            }
+            Self::NoRoom { .. } | Self::TooMuch(_) => ErrorCode::ResourceExhausted,
             Self::BatchTooLarge(_) => ErrorCode::InvalidArgument,
         }
     }
@@ -162,8 +151,7 @@ impl StoreError {
     /// What is told once, as long as it lasts: without numbers that differ each time.
     pub(super) fn gist(&self) -> String {
         match self {
-            Self::NoSpace { .. } => "no space".to_owned(),
-            Self::NoRoom { .. } => "no room".to_owned(),
+            Self::NoRoom { work, .. } => format!("no room for {work}"),
             other => other.to_string(),
         }
     }

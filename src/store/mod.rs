@@ -40,6 +40,7 @@ mod recovery;
 mod restore;
 mod retention;
 mod rollup;
+mod room;
 mod seal;
 mod select;
 mod small;
@@ -97,6 +98,7 @@ pub use inventory::{HeadSize, Inventory, KindSize, TierSize};
 pub use restore::{Restoring, prove_opens};
 pub use retention::{CleanUp, DataKind, Freed};
 pub use rollup::Tier;
+pub use room::RoomFor;
 pub use types::{AppendSummary, Change, Options, Recovery, Rejection, SeriesHandle, Stats};
 pub use verify::{Problem, Step, Verification, verify};
 

@@ -26,6 +26,7 @@ use super::{
     partition::{self, Content, Partition, Plan, SampleSet, Values},
     record::{BadRecord, SpanRecord},
     rollup::Tier,
+    room::{RoomFor, need_room},
     state::State,
 };
 
@@ -49,8 +50,6 @@ const SEALED_SAMPLE_BYTES: u64 = 4;
 const SEALED_SERIES_BYTES: u64 = 64;
 /// How often a label may stand there: among the labels of its series, and in the index.
 const LABEL_COPIES: u64 = 2;
-/// Free disk that sealing leaves alone: the engine must never be the one to meet the end of it.
-const RESERVE_BYTES: u64 = 8 << 20;
 
 /// Seals what is old enough; tells how many samples that were.
 pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
@@ -67,7 +66,7 @@ pub(super) fn seal(store: &Inner) -> Result<u64, StoreError> {
     if !samples_due && !history_due {
         return shorten_log(store);
     }
-    need_room(&store.dir, room_needed(&store.head, &state, floor))?;
+    need_room(&store.dir, RoomFor::Sealing, room_needed(&store.head, &state, floor))?;
     store.edit(move |state| {
         if samples_due {
             state.floor = state.floor.max(floor);
@@ -256,13 +255,4 @@ pub(super) fn room_needed(head: &Head, state: &State, floor: Timestamp) -> u64 {
         + series * SEALED_SERIES_BYTES
         + label_bytes * LABEL_COPIES
         + state.history.unsealed() as u64 * 1024
-}
-
-/// Whether there is twice that room, and a reserve: an engine that meets a full disk may hang.
-fn need_room(dir: &Path, bytes: u64) -> Result<(), StoreError> {
-    let disk =
-        rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let needed = RESERVE_BYTES + 2 * bytes;
-    if free >= needed { Ok(()) } else { Err(StoreError::NoSpace { needed, free }) }
 }

@@ -13,7 +13,7 @@ mod tests;
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -23,12 +23,10 @@ use super::{
     partition::{self, BadChunk, Partition},
     quarantine,
     rollup::Tier,
+    room::{RoomFor, need_room},
     tiers::Part,
 };
 pub(super) use plan::{kept, longest};
-
-/// Free disk that compaction leaves alone: the engine must never be the one to meet the end of it.
-const RESERVE_BYTES: u64 = 16 << 20;
 
 /// Carries out the job that is due first; tells whether there was one.
 pub(super) fn compact_next(store: &Inner) -> Result<bool, StoreError> {
@@ -62,7 +60,7 @@ fn has_damage(job: &Job<Arc<Partition>>) -> bool {
 }
 
 fn run(store: &Inner, job: &Job<Arc<Partition>>) -> Result<(), StoreError> {
-    need_room(&store.dir, job.bytes())?;
+    need_room(&store.dir, RoomFor::Compacting, job.bytes())?;
     let plan = partition::Plan::of_tier(&store.dir, job.tier, job.range).anew()?;
     let mut lost = Vec::new();
     let new = partition::write(&plan, &store.handles, |writer| {
@@ -113,13 +111,4 @@ fn publish(
         }
     }
     Ok(())
-}
-
-/// Whether there is twice the room that a job can need, and a reserve.
-pub(super) fn need_room(dir: &Path, bytes: u64) -> Result<(), StoreError> {
-    let disk =
-        rustix::fs::statvfs(dir).map_err(|error| StoreError::io("measure", dir)(error.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let needed = RESERVE_BYTES + 2 * bytes;
-    if free >= needed { Ok(()) } else { Err(StoreError::NoRoom { needed, free }) }
 }

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{super::engine::EngineError, *};
+use super::{
+    super::{RoomFor, engine::EngineError},
+    *,
+};
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -71,7 +74,7 @@ fn what_the_first_sealing_failed_to_write_is_there_after_a_checkpoint_and_a_rest
 #[test]
 fn each_reason_is_told_once_and_numbers_make_no_new_one() {
     let mut failing = inner::Failing::default();
-    let no_space = |free| StoreError::NoSpace { needed: 9, free };
+    let no_space = |free| StoreError::NoRoom { work: RoomFor::Sealing, needed: 9, free };
     let poisoned = |reason: &str| StoreError::Poisoned(reason.to_owned());
     let mut told = |error: StoreError| failing.note("seal", error.gist());
     assert!(told(no_space(1)) && !told(no_space(2)));
