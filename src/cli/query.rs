@@ -241,6 +241,7 @@ mod tests {
         let entry = v1::VectorEntry {
             labels: labels.into(),
             sample: Some(v1::Sample { timestamp_ms: 1, value: 1.0 }),
+            histogram: None,
         };
         let vector = v1::Vector { entries: vec![entry] };
         let wire = v1::QueryResponse {

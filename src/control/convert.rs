@@ -3,12 +3,12 @@
 use tonic::{Request, Status};
 
 use crate::{
-    model::{Page, Sample},
+    model::{HistogramSample, Labels, Page, Sample},
     monitor::{
         AlertView, Caller, Collected, DiskUsage, Failure, HealthCheck, HealthReport, Overview,
         RuleView, SeriesSummary, Status as DaemonStatus, SystemInfo, TargetView, TimeRange,
     },
-    promql::{Answer, SeriesData, Value},
+    promql::{Answer, Point, PointValue, SeriesData, Value},
     store::{AppendSummary, Rejection},
     supervise::TaskReport,
     time::Timestamp,
@@ -107,15 +107,26 @@ pub(super) fn query_response(answer: Answer) -> v1::QueryResponse {
             Wire::String(v1::StringValue { timestamp_ms: time.as_millis(), value })
         }
         Value::Vector(entries) => {
-            let entries = entries.into_iter().map(|(labels, sample)| v1::VectorEntry {
-                labels: to_wire::labels(&labels),
-                sample: Some(to_wire::sample(sample)),
-            });
+            let entries = entries.into_iter().map(|(labels, point)| entry(&labels, point));
             Wire::Vector(v1::Vector { entries: entries.collect() })
         }
         Value::Matrix(series) => Wire::Matrix(matrix(series)),
     };
     v1::QueryResponse { result: Some(result), warnings: answer.warnings, infos: answer.infos }
+}
+
+fn entry(labels: &Labels, Point { timestamp, value }: Point) -> v1::VectorEntry {
+    let labels = to_wire::labels(labels);
+    match value {
+        PointValue::Float(value) => {
+            let sample = Some(to_wire::sample(Sample { timestamp, value }));
+            v1::VectorEntry { labels, sample, histogram: None }
+        }
+        PointValue::Histogram(histogram) => {
+            let histogram = to_wire::histogram(&HistogramSample { timestamp, histogram });
+            v1::VectorEntry { labels, sample: None, histogram: Some(histogram) }
+        }
+    }
 }
 
 /// The answer of a range query, which is a matrix; a scalar one becomes a series without labels.
@@ -314,7 +325,7 @@ mod tests {
     #[test]
     fn a_vector_keeps_labels_and_values() {
         let sample = Sample { timestamp: NOW, value: 1.5 };
-        let value = Value::Vector(vec![(Labels::of("up", [("job", "node")]), sample)]);
+        let value = Value::Vector(vec![(Labels::of("up", [("job", "node")]), sample.into())]);
         let wire = query_response(Answer { value, warnings: vec![], infos: vec!["i".into()] });
         let Some(v1::query_response::Result::Vector(vector)) = wire.result else {
             panic!("not a vector");

@@ -65,7 +65,8 @@ pub enum ResetHint {
     Gauge,
 }
 
-/// A histogram whose parts fit together: counts are not negative, indexes ascend, no bucket is empty.
+/// A histogram whose parts fit together: indexes ascend, no bucket is empty, and counts of one that was
+/// observed are not negative.
 #[derive(Clone, Debug)]
 pub struct Histogram(HistogramParts);
 
@@ -119,6 +120,16 @@ impl Histogram {
         parts.positive.retain(|bucket| bucket.count > 0.0);
         parts.negative.retain(|bucket| bucket.count > 0.0);
         Ok(Self(parts))
+    }
+
+    /// What arithmetic made of histograms: a difference may have counts below zero, a quotient infinite
+    /// ones. Buckets must come in ascending order of their indexes; empty ones are left out.
+    pub fn computed(mut parts: HistogramParts) -> Self {
+        debug_assert!(parts.positive.is_sorted_by(|a, b| a.index < b.index), "buckets ascend");
+        debug_assert!(parts.negative.is_sorted_by(|a, b| a.index < b.index), "buckets ascend");
+        parts.positive.retain(|bucket| bucket.count != 0.0);
+        parts.negative.retain(|bucket| bucket.count != 0.0);
+        Self(parts)
     }
 
     /// Whether this one can come after `earlier` without a reset of the counts in between. Gauges always

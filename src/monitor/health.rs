@@ -9,7 +9,7 @@ use crate::{
     error_code::ErrorCode,
     limits,
     model::{Check, Labels, METRIC_NAME, ProbeRecord, TargetState},
-    promql::Value,
+    promql::{Point, Value},
     supervise::TaskReport,
 };
 
@@ -128,20 +128,21 @@ impl Monitor {
     async fn check_host(&self, check: &HostCheck) -> Result<Vec<HealthCheck>, Failure> {
         let answer = self.query(check.expr, None, None).await?;
         let Value::Vector(series) = answer.value else { return Ok(Vec::new()) };
-        let line = |(labels, sample): (Labels, crate::model::Sample)| {
-            let fine = sample.value <= check.threshold;
-            let error = format!("{:.1} % is above {} %", sample.value, check.threshold);
-            HealthCheck {
+        let line = |(labels, point): (Labels, Point)| {
+            let value = point.float()?;
+            let fine = value <= check.threshold;
+            let error = format!("{value:.1} % is above {} %", check.threshold);
+            Some(HealthCheck {
                 name: check.name.to_owned(),
                 endpoint: place_of(&labels),
                 state: if fine { TargetState::Healthy } else { TargetState::Unhealthy },
                 status_code: None,
                 response_time: None,
-                last_check: Some(sample.timestamp),
+                last_check: Some(point.timestamp),
                 error: if fine { String::new() } else { error },
-            }
+            })
         };
-        Ok(series.into_iter().map(line).collect())
+        Ok(series.into_iter().filter_map(line).collect())
     }
 
     fn check_clock(&self) -> HealthCheck {

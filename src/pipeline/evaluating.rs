@@ -235,7 +235,8 @@ fn active_series(
     let answer = query.instant(snapshot, now, limits)?;
     let series: Vec<(Labels, f64)> = match answer.value {
         Value::Vector(series) => {
-            series.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()
+            // A distribution is no number, but it is there.
+            series.into_iter().map(|(l, point)| (l, point.float().unwrap_or(f64::NAN))).collect()
         }
         // As Prometheus: a scalar is one series without labels.
         Value::Scalar(sample) => vec![(Labels::empty(), sample.value)],

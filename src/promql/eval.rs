@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Answer, Limits, QueryError, Queryable, SeriesData, Steps, Value, aggregate, binary,
+    Answer, Limits, Point, QueryError, Queryable, SeriesData, Steps, Value, aggregate, binary,
     columns::{Column, Evaluated, Grid, Windows, distinct, is_absent},
     functions,
     plan::{Aggregation, Node},
@@ -114,13 +114,14 @@ fn check_slots(series: usize, steps: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-fn vector(mut columns: Vec<Column>, at: Timestamp, ordered: bool) -> Vec<(Labels, Sample)> {
+fn vector(mut columns: Vec<Column>, at: Timestamp, ordered: bool) -> Vec<(Labels, Point)> {
     if !ordered {
         columns.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
-    let sample =
-        |column: Column| (column.labels, Sample { timestamp: at, value: column.values[0] });
-    columns.into_iter().map(sample).collect()
+    let point = |column: Column| {
+        (column.labels, Point::from(Sample { timestamp: at, value: column.values[0] }))
+    };
+    columns.into_iter().map(point).collect()
 }
 
 /// Whether the order of a node's result says something.

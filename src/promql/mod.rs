@@ -21,12 +21,14 @@ mod select;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{HistogramSample, InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample},
+    model::{
+        Histogram, HistogramSample, InvalidMatcher, Labels, METRIC_NAME, MatchOp, Matcher, Sample,
+    },
     time::Timestamp,
 };
 
@@ -144,9 +146,43 @@ pub enum Value {
     /// A text.
     String(Timestamp, String),
     /// A value for each series at one instant, in Prometheus' order.
-    Vector(Vec<(Labels, Sample)>),
+    Vector(Vec<(Labels, Point)>),
     /// Samples for each series.
     Matrix(Vec<SeriesData>),
+}
+
+/// What a series comes to at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The instant.
+    pub timestamp: Timestamp,
+    /// What it is.
+    pub value: PointValue,
+}
+
+/// A number, or a whole distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PointValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<Histogram>),
+}
+
+impl Point {
+    /// The number, where it is one.
+    pub fn float(&self) -> Option<f64> {
+        match &self.value {
+            PointValue::Float(value) => Some(*value),
+            PointValue::Histogram(_) => None,
+        }
+    }
+}
+
+impl From<Sample> for Point {
+    fn from(sample: Sample) -> Self {
+        Self { timestamp: sample.timestamp, value: PointValue::Float(sample.value) }
+    }
 }
 
 /// A value with what the evaluation has to say about it.
@@ -168,7 +204,7 @@ pub struct Limits {
     /// How far back an instant selector looks.
     pub lookback: Duration,
     /// Set by whoever wants it to end; looked at between series and groups.
-    pub cancelled: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    pub cancelled: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Default for Limits {
@@ -177,7 +213,7 @@ impl Default for Limits {
         Self {
             samples_max: limits::QUERY_SAMPLES_MAX,
             lookback: limits::QUERY_LOOKBACK,
-            cancelled: std::sync::Arc::default(),
+            cancelled: Arc::default(),
         }
     }
 }

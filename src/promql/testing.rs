@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
-    model::{Labels, Sample, is_stale, matches_all},
+    model::{Histogram, HistogramSample, Labels, Sample, is_stale, matches_all},
     time::Timestamp,
 };
 
@@ -18,6 +19,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     series: BTreeMap<Labels, Vec<Sample>>,
+    histograms: BTreeMap<Labels, Vec<HistogramSample>>,
     /// The finest first.
     tiers: Vec<Tier>,
 }
@@ -34,6 +36,13 @@ impl Memory {
     /// Adds a sample; a series' samples are to be added in order.
     pub fn add(&mut self, labels: Labels, timestamp: Timestamp, value: f64) {
         self.series.entry(labels).or_default().push(Sample { timestamp, value });
+    }
+
+    /// Adds a native histogram; a series' histograms are to be added in order, and at other times than its
+    /// samples.
+    pub fn add_histogram(&mut self, labels: Labels, timestamp: Timestamp, value: Arc<Histogram>) {
+        let sample = HistogramSample { timestamp, histogram: value };
+        self.histograms.entry(labels).or_default().push(sample);
     }
 
     /// Forgets all series, and keeps samples as they came from then on.
@@ -72,14 +81,20 @@ impl Memory {
 impl Queryable for Memory {
     fn select(&self, selection: &Selection) -> Result<Selected, SelectError> {
         let stretches = self.stretches(selection);
-        let matching =
-            self.series.iter().filter(|(labels, _)| matches_all(&selection.matchers, labels));
-        let series = matching.map(|(labels, samples)| SeriesData {
-            labels: labels.clone(),
-            samples: read(samples, &stretches, selection.column),
-            histograms: Vec::new(),
+        let names: BTreeSet<_> = self.series.keys().chain(self.histograms.keys()).collect();
+        let matching = names.into_iter().filter(|labels| matches_all(&selection.matchers, labels));
+        let within = |sample: &&HistogramSample| {
+            (selection.start..=selection.end).contains(&sample.timestamp)
+        };
+        let series = matching.map(|labels| {
+            let (samples, histograms) = (self.series.get(labels), self.histograms.get(labels));
+            SeriesData {
+                labels: labels.clone(),
+                samples: samples.map_or_else(Vec::new, |s| read(s, &stretches, selection.column)),
+                histograms: histograms.into_iter().flatten().filter(within).cloned().collect(),
+            }
         });
-        let series = series.filter(|series| !series.samples.is_empty()).collect();
+        let series = series.filter(|s| !s.samples.is_empty() || !s.histograms.is_empty()).collect();
         let span = |(start, end, tier): (_, _, Option<Tier>)| {
             Some(RollupSpan { resolution: tier?.resolution, start, end })
         };

@@ -52,10 +52,11 @@ fn data(value: &Value, out: &mut String) {
     match value {
         Value::Scalar(scalar) => sample(*scalar, out),
         Value::String(time, text) => pair(*time, text, out),
-        Value::Vector(series) => list(series, out, |(labels, value), out| {
+        Value::Vector(series) => list(series, out, |(labels, point), out| {
             metric(labels, out);
             out.push_str(",\"value\":");
-            sample(*value, out);
+            let value = point.float().unwrap_or(f64::NAN);
+            sample(Sample { timestamp: point.timestamp, value }, out);
             out.push('}');
         }),
         Value::Matrix(series) => list(series, out, |SeriesData { labels, samples, .. }, out| {
@@ -145,7 +146,7 @@ mod tests {
         );
         let labels = Labels::of("up", [("job", "a")]);
         check(
-            Value::Vector(vec![(labels.clone(), at(1000, f64::INFINITY))]),
+            Value::Vector(vec![(labels.clone(), at(1000, f64::INFINITY).into())]),
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1,"+Inf"]}]}"#,
         );
         check(
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_limit_cuts_and_says_so() {
-        let series = || (Labels::empty(), at(0, 0.0));
+        let series = || (Labels::empty(), at(0, 0.0).into());
         let mut full = plain(Value::Vector(vec![series(), series()]));
         cut(&mut full, Some(2));
         assert!(full.warnings.is_empty());

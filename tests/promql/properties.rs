@@ -4,8 +4,8 @@ use std::{sync::LazyLock, time::Duration};
 
 use balefire::{
     limits,
-    model::{Labels, Sample, stale_nan},
-    promql::{self, Limits, QueryError, SeriesData, Steps, Value, testing::Memory},
+    model::{Labels, stale_nan},
+    promql::{self, Limits, Point, QueryError, SeriesData, Steps, Value, testing::Memory},
     time::Timestamp,
 };
 use proptest::prelude::*;
@@ -123,7 +123,8 @@ pub(crate) fn at(matrix: Value, step: Timestamp) -> Vec<(Labels, u64)> {
 
 pub(crate) fn sorted(value: Value) -> Vec<(Labels, u64)> {
     let Value::Vector(vector) = value else { panic!("a vector was asked for") };
-    let bits = |(labels, sample): (Labels, Sample)| (labels, sample.value.to_bits());
+    let bits =
+        |(labels, point): (Labels, Point)| (labels, point.float().unwrap_or(f64::NAN).to_bits());
     let mut out: Vec<_> = vector.into_iter().map(bits).collect();
     out.sort();
     out

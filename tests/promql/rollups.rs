@@ -318,7 +318,7 @@ proptest! {
         memory.roll_up(HOUR, ALWAYS, ALWAYS);
         let answer = instant(&memory, expr, Timestamp::from_millis(millis));
         let Value::Vector(vector) = answer.value else { panic!("a vector was asked for") };
-        let age = millis as f64 - vector[0].1.value;
+        let age = millis as f64 - vector[0].1.float().unwrap();
         prop_assert!((0.0..7_200_000.0).contains(&age), "{}", age);
         prop_assert_eq!(answer.infos.len(), 1);
     }

@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use balefire::{
-    model::{Labels, METRIC_NAME, Matcher, stale_nan},
-    promql::{self, Answer, Limits, QueryError, SeriesData, Steps, Value, testing::Memory},
+    model::{HistogramSample, Labels, METRIC_NAME, Matcher, Sample, stale_nan},
+    promql::{
+        self, Answer, Limits, Point, PointValue, QueryError, SeriesData, Steps, Value,
+        testing::Memory,
+    },
     time::{Timestamp, parse_duration},
 };
 
@@ -316,10 +319,15 @@ fn judge(answer: Result<Answer, QueryError>, expected: &Expected, steps: Steps) 
         Value::String(_, text) if Some(&text) == expected.text.as_ref() => Ok(()),
         Value::String(_, text) => Err(format!("expected {:?}, got {text:?}", expected.text)),
         Value::Vector(vector) => {
-            let one = |(labels, sample)| SeriesData {
-                labels,
-                samples: vec![sample],
-                histograms: Vec::new(),
+            let one = |(labels, Point { timestamp, value })| {
+                let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+                match value {
+                    PointValue::Float(value) => samples.push(Sample { timestamp, value }),
+                    PointValue::Histogram(histogram) => {
+                        histograms.push(HistogramSample { timestamp, histogram });
+                    }
+                }
+                SeriesData { labels, samples, histograms }
             };
             let series: Vec<_> = vector.into_iter().map(one).collect();
             judge_series(&series, expected, steps)

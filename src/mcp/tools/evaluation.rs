@@ -184,7 +184,11 @@ mod tests {
         check(Result::Scalar(sample), &json!([{"labels": {}, "value": "+Inf"}]));
         let text = v1::StringValue { timestamp_ms: 0, value: "text".to_owned() };
         check(Result::String(text), &json!([{"labels": {}, "value": "text"}]));
-        let entries = vec![v1::VectorEntry { labels: labels(), sample: Some(sample) }];
+        let entries = vec![v1::VectorEntry {
+            labels: labels(),
+            sample: Some(sample),
+            ..v1::VectorEntry::default()
+        }];
         let expected = json!([{"labels": {"a": "b"}, "value": "+Inf"}]);
         check(Result::Vector(v1::Vector { entries }), &expected);
         let series = vec![v1::TimeSeries {
