@@ -1,5 +1,7 @@
 //! Where the buckets of a histogram lie, in numbers.
 
+use std::fmt;
+
 use super::{Bounds, Bucket, Histogram, HistogramParts};
 
 /// A bucket with its ends.
@@ -87,6 +89,23 @@ impl Histogram {
     /// Whether its buckets end at bounds of one's own.
     pub fn has_custom_bounds(&self) -> bool {
         matches!(self.bounds, Bounds::Custom(_))
+    }
+}
+
+/// As Prometheus writes histograms into texts: `{count:3, sum:4.5, [0,0]:1, (1,2]:2}`.
+impl fmt::Display for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", self.count, self.sum)?;
+        self.buckets().try_for_each(|bucket| write!(f, ", {bucket}"))?;
+        f.write_str("}")
+    }
+}
+
+impl fmt::Display for BucketRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = if self.lower_inclusive { '[' } else { '(' };
+        let close = if self.upper_inclusive { ']' } else { ')' };
+        write!(f, "{open}{},{}{close}:{}", self.lower, self.upper, self.count)
     }
 }
 
