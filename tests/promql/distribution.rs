@@ -55,9 +55,10 @@ fn literal(text: &str) -> Check<(Literal, &str)> {
     let mut fields = body.trim();
     while !fields.is_empty() {
         let (key, after) = fields.split_once(':').ok_or_else(malformed)?;
-        let end = match after.starts_with('[') {
-            true => after.find(']').map(|at| at + 1).ok_or_else(malformed)?,
-            false => after.find(char::is_whitespace).unwrap_or(after.len()),
+        let end = if after.starts_with('[') {
+            after.find(']').map(|at| at + 1).ok_or_else(malformed)?
+        } else {
+            after.find(char::is_whitespace).unwrap_or(after.len())
         };
         literal.set(key.trim(), &after[..end])?;
         fields = after[end..].trim_start();

@@ -87,7 +87,7 @@ impl Expected {
         Ok(())
     }
 
-    /// Whether nothing is told of the value, so that the notes alone are judged.
+    /// Whether this is the failure that should come.
     pub(crate) fn judge_error(&self, error: &str) -> Check {
         match &self.fails {
             None => Err(error.to_owned()),

@@ -81,10 +81,7 @@ fn all_series(series: &[SeriesData], expected: &Expected, steps: Steps) -> Check
 fn in_order(series: &[SeriesData], expected: &Expected) -> Check {
     let got: Vec<_> = series.iter().map(|series| &series.labels).collect();
     let wanted: Vec<_> = expected.series.iter().map(|(labels, _)| labels).collect();
-    match got == wanted {
-        true => Ok(()),
-        false => Err(format!("expected the order {wanted:?}, got {got:?}")),
-    }
+    if got == wanted { Ok(()) } else { Err(format!("expected the order {wanted:?}, got {got:?}")) }
 }
 
 fn told(series: &SeriesData) -> String {
@@ -108,9 +105,10 @@ fn one_series(wanted: &[Cell], series: &SeriesData, steps: Steps) -> Check {
         return Err("more values are expected than there are steps".into());
     }
     let count = series.samples.len() + series.histograms.len();
-    match found == count {
-        true => Ok(()),
-        false => Err(format!("{count} values, {found} of them at steps: {}", told(series))),
+    if found == count {
+        Ok(())
+    } else {
+        Err(format!("{count} values, {found} of them at steps: {}", told(series)))
     }
 }
 
@@ -161,10 +159,7 @@ fn same(wanted: &Histogram, got: &Histogram, hint: Option<ResetHint>) -> bool {
 }
 
 fn numbers(wanted: f64, got: f64) -> Check {
-    match close(wanted, got) {
-        true => Ok(()),
-        false => Err(format!("expected {wanted}, got {got}")),
-    }
+    if close(wanted, got) { Ok(()) } else { Err(format!("expected {wanted}, got {got}")) }
 }
 
 fn close(wanted: f64, got: f64) -> bool {

@@ -70,7 +70,7 @@ impl Report {
         let is_known =
             |failure: &&Failure| exceptions.contains_key(&(name.clone(), failure.expr.clone()));
         let (known, unknown): (Vec<_>, Vec<_>) = outcome.failures.iter().partition(is_known);
-        let total = outcome.checked.len();
+        let total = outcome.checked;
         self.checked += total;
         let passed = total.saturating_sub(outcome.failures.len());
         let _ = write!(self.text, "{name}: {passed} of {total}");

@@ -32,8 +32,10 @@ pub(crate) struct Script<'a> {
 /// What running a script came to.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The expressions that were evaluated.
-    pub(crate) checked: Vec<String>,
+    /// Evaluations.
+    pub(crate) checked: usize,
+    /// The expressions of those that should have an answer.
+    pub(crate) answered: Vec<String>,
     pub(crate) failures: Vec<Failure>,
 }
 
@@ -150,9 +152,13 @@ impl<'a> Script<'a> {
             Ok(head) => head,
             Err(reason) => return (String::new(), Err(reason)),
         };
-        self.outcome.checked.push(expr.to_owned());
-        let expected = Expected::read(word, block);
-        let result = expected.and_then(|expected| self.judge(when, expr, &expected));
+        self.outcome.checked += 1;
+        let result = Expected::read(word, block).and_then(|expected| {
+            if expected.fails.is_none() {
+                self.outcome.answered.push(expr.to_owned());
+            }
+            self.judge(when, expr, &expected)
+        });
         (expr.to_owned(), result)
     }
 
@@ -183,7 +189,7 @@ impl<'a> Script<'a> {
         if !ranged || expected.ordered || self.rolled_up {
             return Ok(());
         }
-        let step = Duration::from_secs(60);
+        let step = Duration::from_mins(1);
         let steps = Steps { start: at.minus(step), end: at.plus(step), step };
         let answer = self.answer(query, When::Range(steps)).map_err(|error| error.to_string())?;
         let Value::Matrix(matrix) = answer.value else { return Err("it is no matrix".into()) };

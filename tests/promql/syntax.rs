@@ -134,10 +134,8 @@ fn label_set<'a>(text: &'a str, pairs: &mut Vec<(String, String)>) -> Check<&'a 
         if let Some(after) = rest.strip_prefix('}') {
             return Ok(after);
         }
-        let (name, after) = match rest.starts_with(['"', '\'', '`']) {
-            true => quoted(rest)?,
-            false => bare(rest)?,
-        };
+        let (name, after) =
+            if rest.starts_with(['"', '\'', '`']) { quoted(rest)? } else { bare(rest)? };
         rest = after.trim_start();
         let Some(value) = rest.strip_prefix('=') else {
             pairs.push((METRIC_NAME.to_owned(), name));
