@@ -65,7 +65,7 @@ impl Parts {
             self.buckets.push((f64::INFINITY, count));
         }
         if !self.buckets.is_sorted_by(|a, b| a.1 <= b.1)
-            || self.buckets.last().is_none_or(|last| last.1 < count || last.1 > count)
+            || self.buckets.last().is_none_or(|last| last.1.total_cmp(&count).is_ne())
         {
             return Err(format!(
                 "a classic histogram does not add up to {count}: {:?}",
