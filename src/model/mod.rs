@@ -26,8 +26,8 @@ pub use alert::{
 pub use audit::{AuditEntry, AuditRecord};
 pub use event::Event;
 pub use histogram::{
-    Bounds, Bucket, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,
-    InvalidHistogram, ResetHint, SCHEMAS,
+    Bounds, Bucket, BucketRange, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,
+    Incompatible, InvalidHistogram, ResetHint, SCHEMAS,
 };
 pub use host::{DiskSummary, HostSummary};
 pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};

@@ -190,7 +190,7 @@ impl Evaluating {
 
 /// The bounds of a query that nobody cancels.
 pub fn query_limits(cancelled: Arc<AtomicBool>) -> Limits {
-    Limits { samples_max: limits::QUERY_SAMPLES_MAX, lookback: limits::QUERY_LOOKBACK, cancelled }
+    Limits { cancelled, ..Limits::default() }
 }
 
 #[expect(

@@ -273,6 +273,8 @@ fn aggregation(op: token::TokenType) -> Result<Aggregation> {
         token::T_BOTTOMK => Aggregation::Bottomk,
         token::T_QUANTILE => Aggregation::Quantile,
         token::T_COUNT_VALUES => Aggregation::CountValues,
+        token::T_LIMITK => Aggregation::Limitk,
+        token::T_LIMIT_RATIO => Aggregation::LimitRatio,
         _ => return Err(unsupported(format!("aggregation {op}()"))),
     })
 }
@@ -323,12 +325,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        check_error("limitk(2, a)", "not supported yet: aggregation limitk()");
-        check_error("limit_ratio(0.5, a)", "not supported yet: aggregation limit_ratio()");
         check_error("a + fill(0) b", "not supported yet: modifier fill()");
         check_error("{a=\"b\" or c=\"d\"}", "not supported yet: \"or\" between label matchers");
-        check_error("sort_by_label(a, \"b\")", "not supported yet: function sort_by_label()");
-        check_error("histogram_sum(a)", "not supported yet: function histogram_sum()");
     }
 
     #[test]
