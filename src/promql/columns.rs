@@ -40,6 +40,9 @@ impl Grid {
     }
 }
 
+/// Labels that belong to a metric, and not to what is computed from it.
+pub(super) const OF_METRIC: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 /// A slot without a value.
 pub(super) fn absent() -> f64 {
     model::stale_nan()
@@ -153,9 +156,10 @@ impl Column {
         }
     }
 
+    /// Takes away the labels that say which metric this is: it is another one now.
     pub(super) fn drop_name(&mut self) {
-        if !self.labels.metric().is_empty() {
-            self.labels = self.labels.without(|name| name == METRIC_NAME);
+        if OF_METRIC.iter().any(|name| self.labels.get(name).is_some()) {
+            self.labels = self.labels.without(|name| OF_METRIC.contains(&name));
         }
     }
 

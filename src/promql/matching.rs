@@ -10,7 +10,7 @@ use crate::model::{Labels, METRIC_NAME};
 use super::{
     QueryError,
     binary::{combine, combine_slots, drops_name},
-    columns::{Column, Grid, absent, is_absent, merged, merged_or},
+    columns::{Column, Grid, OF_METRIC, absent, is_absent, merged, merged_or},
     eval::Evaluator,
     plan::{Binary, Group, LabelSet, Matching, Operator, SetOperator},
 };
@@ -207,7 +207,7 @@ impl Joining<'_, '_> {
 
     fn labels(&self, many: &Labels, one: &Labels) -> Labels {
         let kept = if drops_name(self.binary) {
-            many.without(|label| label == METRIC_NAME)
+            many.without(|label| OF_METRIC.contains(&label))
         } else {
             many.clone()
         };

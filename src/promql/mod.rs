@@ -18,6 +18,7 @@ mod numbers;
 mod parallel;
 mod parse;
 mod plan;
+mod rewrite;
 mod rollups;
 mod select;
 #[cfg(feature = "testing")]

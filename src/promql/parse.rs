@@ -21,6 +21,7 @@ use super::{
         Aggregate, Aggregation, Arithmetic, At, Binary, Comparison, Group, Kind, LabelSet,
         Matching, Node, Operator, Selector, SetOperator, Shift, Subquery,
     },
+    rewrite,
 };
 
 /// The step of a subquery that names none: Prometheus' default evaluation interval.
@@ -52,7 +53,7 @@ pub(super) fn selector(text: &str) -> Result<Vec<Matcher>> {
 
 fn syntax_tree(text: &str) -> Result<Expr> {
     guard::check(text)?;
-    parser::parse(text).map_err(|reason| match reason.as_str() {
+    parser::parse(&rewrite::readable(text)).map_err(|reason| match reason.as_str() {
         // All that the parser says when the grammar has no rule for the text.
         "invalid promql query" => invalid(format!(
             "{:?} does not follow PromQL's grammar: look for a missing operator, comma or duration",

@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     Window,
-    mixed::{Mixed, last_two},
+    mixed::{Mixed, last_two, was_reset},
 };
 
 pub(super) fn rate(window: &Window<'_>) -> Option<f64> {
@@ -146,7 +146,7 @@ fn fallen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
 /// The last less the first, and what was lost at each reset between them, all at the coarsest schema.
 fn risen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
     let (first, rest) = (&samples[0].histogram, &samples[1..]);
-    let fresh = rest[0].histogram.was_reset_since(first);
+    let fresh = was_reset(first, &rest[0].histogram);
     // What came before a reset need not fit to what comes after it.
     let counted = if fresh { rest } else { samples };
     let schema = counted.iter().map(|sample| sample.histogram.bounds.schema()).min();
@@ -162,7 +162,7 @@ fn risen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
         sum = sum.minus(first)?;
     }
     for pair in counted.windows(2) {
-        if pair[1].histogram.was_reset_since(&pair[0].histogram) {
+        if was_reset(&pair[0].histogram, &pair[1].histogram) {
             sum = sum.plus(&pair[0].histogram)?;
         }
     }
@@ -214,7 +214,7 @@ fn histogram_difference(
     warn_of_kind(window, &[before.clone(), last.clone()], counter, notes);
     let (before, last) = (&before.histogram, &last.histogram);
     let difference = match counter {
-        Counter::Yes if last.was_reset_since(before) => Ok((**last).clone()),
+        Counter::Yes if was_reset(before, last) => Ok((**last).clone()),
         _ => last.minus(before),
     };
     let difference =

@@ -1,7 +1,9 @@
 //! Windows with samples of both kinds, in order.
 
+use std::sync::Arc;
+
 use crate::{
-    model::{HistogramSample, Sample},
+    model::{Histogram, HistogramSample, Sample},
     promql::{PointValue, columns::Timed},
 };
 
@@ -41,6 +43,11 @@ pub(super) fn points<'a>(window: &Window<'a>) -> impl Iterator<Item = Mixed<'a>>
         (Some(_), _) => samples.next().map(Mixed::Float),
         (None, _) => histograms.next().map(Mixed::Histogram),
     })
+}
+
+/// Whether counts fell between two. A subquery may see one sample several times, whose hint holds once.
+pub(super) fn was_reset(before: &Arc<Histogram>, after: &Arc<Histogram>) -> bool {
+    !Arc::ptr_eq(before, after) && after.was_reset_since(before)
 }
 
 /// The newest of both kinds.

@@ -78,10 +78,10 @@ pub(super) fn quantile(phi: f64, histogram: &Histogram, metric: &str, notes: &mu
     } else {
         Found::walk(histogram.buckets().rev(), (1.0 - phi) * histogram.count).map(Found::mirrored)
     };
-    let Some(found) = found else { return f64::NAN };
+    let reached = found.is_some_and(|found| found.reached);
     if with_nan {
         let in_buckets: f64 = histogram.buckets().map(|bucket| bucket.count).sum();
-        if !found.reached {
+        if !reached {
             notes.inform(&format!(
                 "input to histogram_quantile has NaN observations, result is NaN for metric name \
                  {metric:?}"
@@ -95,7 +95,7 @@ pub(super) fn quantile(phi: f64, histogram: &Histogram, metric: &str, notes: &mu
             ));
         }
     }
-    found.value(histogram)
+    found.map_or(f64::NAN, |found| found.value(histogram))
 }
 
 /// The bucket that a rank lies in.

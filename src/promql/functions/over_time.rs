@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     Result, Window,
-    mixed::{Mixed, newest, pairs, points},
+    mixed::{Mixed, newest, pairs, points, was_reset},
 };
 
 pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
@@ -179,7 +179,7 @@ pub(super) fn resets(window: &Window<'_>) -> Option<f64> {
 pub(super) fn resets_mixed(window: &Window<'_>, _: &mut Notes) -> Option<PointValue> {
     let is_reset = |(before, after): (Mixed<'_>, Mixed<'_>)| match (before, after) {
         (Mixed::Float(a), Mixed::Float(b)) => b.value < a.value,
-        (Mixed::Histogram(a), Mixed::Histogram(b)) => b.histogram.was_reset_since(&a.histogram),
+        (Mixed::Histogram(a), Mixed::Histogram(b)) => was_reset(&a.histogram, &b.histogram),
         _ => true,
     };
     Some(PointValue::Float(pairs(window).filter(|pair| is_reset(*pair)).count() as f64))
