@@ -146,6 +146,9 @@ impl Column {
             };
             self.put(step, value);
         }
+        if self.histograms.iter().all(Option::is_none) {
+            self.histograms.clear();
+        }
         self
     }
 

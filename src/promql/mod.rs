@@ -10,6 +10,7 @@ mod aggregate;
 mod binary;
 mod columns;
 mod eval;
+mod format;
 mod functions;
 mod guard;
 mod matching;
@@ -42,6 +43,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub use format::{format, syntax};
 pub use functions::{FUNCTIONS, Function};
 pub use parallel::Helpers;
 pub use plan::Kind;

@@ -92,30 +92,15 @@ pub(super) fn mean_step(
 }
 
 /// The population variance, by Welford's method.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Variance {
-    count: f64,
-    mean: Sum,
-    squares: Sum,
-}
-
-impl Variance {
-    pub(super) fn add(&mut self, value: f64) {
-        self.count += 1.0;
-        let delta = value - self.mean.value();
-        self.mean.add(delta / self.count);
-        self.squares.add(delta * (value - self.mean.value()));
+pub(super) fn variance(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let len = values.len();
+    let (mut mean, mut squares) = (Sum::default(), Sum::default());
+    for (index, value) in values.enumerate() {
+        let delta = value - mean.value();
+        mean.add(delta / (index + 1) as f64);
+        squares.add(delta * (value - mean.value()));
     }
-
-    pub(super) fn value(self) -> f64 {
-        self.squares.value() / self.count
-    }
-}
-
-pub(super) fn variance(values: impl Iterator<Item = f64>) -> f64 {
-    let mut variance = Variance::default();
-    values.for_each(|value| variance.add(value));
-    variance.value()
+    squares.value() / len as f64
 }
 
 /// The least value; NaN only where there is nothing else.

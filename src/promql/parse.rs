@@ -51,7 +51,7 @@ pub(super) fn selector(text: &str) -> Result<Vec<Matcher>> {
     }
 }
 
-fn syntax_tree(text: &str) -> Result<Expr> {
+pub(super) fn syntax_tree(text: &str) -> Result<Expr> {
     guard::check(text)?;
     parser::parse(&rewrite::readable(text)).map_err(|reason| match reason.as_str() {
         // All that the parser says when the grammar has no rule for the text.

@@ -1,12 +1,48 @@
 //! The few things that Prometheus reads and the crate `promql-parser` (0.11) does not, put in words that
-//! it takes: digits apart by underscores (`1_000`) and offsets of zero (`offset 0s`). Positions stay.
+//! it takes: digits apart by underscores (`1_000`), offsets of zero (`offset 0s`), and regular
+//! expressions in Go's syntax.
 
 use std::borrow::Cow;
 
+use promql_parser::util::{escape_string, unquote_string};
+
+use crate::model::go_syntax;
+
 const OFFSET: &str = "offset";
 
-/// The text as the parser can read it; of the same length.
+/// The text as the parser can read it.
 pub(super) fn readable(text: &str) -> Cow<'_, str> {
+    match with_patterns(text) {
+        Cow::Borrowed(text) => with_numbers(text),
+        Cow::Owned(text) => Cow::Owned(with_numbers(&text).into_owned()),
+    }
+}
+
+/// Rewrites the strings behind `=~` and `!~`.
+fn with_patterns(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut copied = 0;
+    for (start, token) in tokens(text) {
+        let before = text[..start].trim_end();
+        if token.starts_with(QUOTES) && (before.ends_with("=~") || before.ends_with("!~")) {
+            let pattern = unquote_string(token).unwrap_or_default();
+            let readable = go_syntax(&pattern);
+            if readable != pattern {
+                out.push_str(&text[copied..start]);
+                out.extend(["\"", &escape_string(&readable), "\""]);
+                copied = start + token.len();
+            }
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
+/// Rewrites numbers and offsets; the length stays.
+fn with_numbers(text: &str) -> Cow<'_, str> {
     let mut out: Option<String> = None;
     let mut offset: Option<usize> = None;
     for (start, word) in words(text) {
@@ -52,23 +88,24 @@ fn is_zero(word: &str) -> bool {
 
 /// Words and numbers outside of strings and comments, with their places.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    tokens(text).filter(|(_, token)| token.starts_with(is_inside))
+}
+
+const QUOTES: [char; 3] = ['"', '\'', '`'];
+
+/// Words, strings, comments and single characters, with their places.
+fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
-        loop {
-            let rest = &text[at..];
-            let c = rest.chars().next()?;
-            let (len, is_word) = match c {
-                '"' | '\'' | '`' => (string_len(rest, c), false),
-                '#' => (rest.find('\n').unwrap_or(rest.len()), false),
-                _ if is_inside(c) => (rest.find(|c| !is_inside(c)).unwrap_or(rest.len()), true),
-                _ => (c.len_utf8(), false),
-            };
-            let start = at;
-            at += len;
-            if is_word {
-                return Some((start, &text[start..at]));
-            }
-        }
+        let (start, rest) = (at, &text[at..]);
+        let c = rest.chars().next()?;
+        at += match c {
+            _ if QUOTES.contains(&c) => string_len(rest, c),
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            _ if is_inside(c) => rest.find(|c| !is_inside(c)).unwrap_or(rest.len()),
+            _ => c.len_utf8(),
+        };
+        Some((start, &text[start..at]))
     })
 }
 
@@ -93,6 +130,17 @@ fn string_len(text: &str, quote: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_of_go_become_patterns_of_ours() {
+        for (text, expected) in [
+            (r#"{a=~"[[x]"}"#, r#"{a=~"[\\[x]"}"#),
+            ("{a !~ `[a&&b]`}", r#"{a !~ "[a\\&&b]"}"#),
+            (r#"{a=~"x.+", b="[["}"#, r#"{a=~"x.+", b="[["}"#),
+        ] {
+            assert_eq!(readable(text), expected);
+        }
+    }
 
     #[test]
     fn only_what_the_parser_does_not_take_is_changed() {

@@ -41,7 +41,12 @@ pub(super) fn evaluate(
     op: Aggregation,
     parameter: &[f64],
 ) -> Result<Vec<Column>> {
-    let wanted: Vec<usize> = parameter.iter().map(|k| how_many(*k)).collect::<Result<_>>()?;
+    let asked = |(step, k): (usize, &f64)| {
+        // Only where there is anything to choose from, a wrong number is an error.
+        let any = groups.groups.iter().flat_map(|(_, members)| members).any(|c| c.has(step));
+        if any { how_many(*k) } else { Ok(0) }
+    };
+    let wanted: Vec<usize> = parameter.iter().enumerate().map(asked).collect::<Result<_>>()?;
     let mut out = Vec::new();
     for (_, members) in &groups.groups {
         evaluator.limits.check_cancelled()?;

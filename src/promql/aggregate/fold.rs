@@ -9,7 +9,7 @@ use crate::{
         PointValue,
         columns::{Column, Slot, absent, compact, is_absent},
         notes::Notes,
-        numbers::{self, Mean, Sum, Variance},
+        numbers::{self, Mean, Sum},
         plan::Aggregation,
     },
 };
@@ -110,13 +110,29 @@ impl Fold for Mean {
     }
 }
 
+/// The population variance by Welford's method, without correction, as Prometheus has it here.
+#[derive(Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
 impl Fold for Variance {
     fn add(&mut self, value: f64) {
-        Variance::add(self, value);
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
     }
 
     fn finish(self) -> f64 {
-        self.value()
+        self.squares / self.count
     }
 }
 

@@ -97,7 +97,9 @@ impl Buckets {
         if lower >= upper {
             return Some(0.0);
         }
-        Some((rank_of(&buckets, upper) - rank_of(&buckets, lower)) / last.count)
+        // Counts that fall would make more than there are of some.
+        let rank = |value| rank_of(&buckets, value).min(last.count);
+        Some((rank(upper) - rank(lower)) / last.count)
     }
 }
 
@@ -113,7 +115,7 @@ fn rank_of(buckets: &[Bucket], value: f64) -> f64 {
         }
         (start, below) = (bucket.bound, bucket.count);
     }
-    below.min(buckets.last().map_or(0.0, |last| last.count))
+    below
 }
 
 fn read_bound(text: &str) -> Option<f64> {

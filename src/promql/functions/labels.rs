@@ -3,14 +3,11 @@
 use regex::Regex;
 
 use crate::{
-    model::Labels,
+    model::{Labels, whole_match},
     promql::columns::{Column, merged},
 };
 
 use super::{Call, Evaluated, QueryError, Result};
-
-/// The memory a compiled expression may take, as in `model::Matcher`.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// `label_replace(v, destination, replacement, source, regex)`: series whose source label does not
 /// match stay as they are.
@@ -65,9 +62,7 @@ fn invalid(function: &str, what: &str, name: &str) -> QueryError {
 }
 
 fn anchored(pattern: &str) -> Result<Regex> {
-    let built =
-        regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|error| {
+    whole_match(pattern).map_err(|error| {
         QueryError::Execution(format!(
             "invalid regular expression in label_replace(): {pattern:?}: {error}"
         ))
