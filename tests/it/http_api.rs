@@ -150,7 +150,7 @@ async fn series_and_labels_can_be_listed() {
 async fn what_is_wrong_is_told_in_prometheus_terms() {
     let (daemon, address, now) = filled().await;
     let refused = |path: &str, status, kind: &str, part: &str| {
-        get(&address, path).refuses(status, kind, part)
+        get(&address, path).refuses(status, kind, part);
     };
     refused("query", 400, "bad_data", "\"query\"");
     refused("query?query=heat%7B", 400, "bad_data", "invalid parameter \"query\"");
