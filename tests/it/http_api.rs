@@ -162,6 +162,7 @@ async fn what_is_wrong_is_told_in_prometheus_terms() {
     refused("query_range?query=heat[5m]&start=0&end=1&step=1", 400, "bad_data", "range vector");
     refused("series", 400, "bad_data", "match[]");
     refused("series?match[]=%7B%7D", 400, "bad_data", "match[]");
+    refused("label/%FF/values", 400, "bad_data", "UTF-8");
     refused("nothing", 404, "not_found", "/api/v1/nothing");
     ask(&address, "PUT", "/api/v1/query", "").refuses(405, "bad_data", "read-only");
     ask(&address, "POST", "/api/v1/rules", "").refuses(405, "bad_data", "read-only");

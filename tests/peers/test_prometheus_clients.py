@@ -24,7 +24,7 @@ from harness import PATIENCE, Daemon, Skip, answers, eventually, free_port, proc
 CONFIG = "[storage]\nout_of_order_window = \"1d\"\n"
 STEP = 15
 # Off the grid of the samples: there, both versions of range selectors hold the same samples.
-END = int(time.time()) // 60 * 60 - 300
+END = int(time.time()) // 60 * 60 - 60
 START = END - 3600
 AT = END - 60 + 7.5
 
@@ -187,6 +187,21 @@ def ordered(body):
     return start, sorted(items.replace(b"},{", b"}\n{").split(b"\n")), end
 
 
+def federates_what_prometheus_does():
+    """The same samples; Balefire knows their types, too, and gives no empty label."""
+    with balefire() as ours, real_prometheus() as theirs:
+        for selectors in (["{job=\"peer\"}"], ["peer_gauge", "{code=\"404\"}", "{code=\"404\",host=\"a\"}"], ["nothing"]):
+            told = [ask(base, "/federate", {"match[]": selectors})[2].decode() for base in (ours, theirs)]
+            mine, wanted = (sorted(line for line in text.splitlines() if not line.startswith("#")) for text in told)
+            wanted = [line.replace(',instance=""', "") for line in wanted]
+            assert mine == wanted, f"{mine}\n{wanted}"
+            assert bool(mine) == (selectors != ["nothing"])
+        status, headers, body = ask(ours, "/federate", {"match[]": "up{"})
+        assert status == 400 and headers["content-type"].startswith("text/plain") and b"match[]" in body
+        _, headers, body = ask(ours, "/federate", {"match[]": "peer_gauge"}, headers={"Accept": "application/openmetrics-text"})
+        assert headers["content-type"].startswith("application/openmetrics-text") and body.endswith(b"# EOF\n")
+
+
 def compressed_answers_are_the_same():
     with balefire() as base:
         question = {"query": "{job=\"peer\"}[1h]", "time": END}
@@ -252,4 +267,4 @@ def prometheus_api_client_works():
             assert client.get_target_metadata({"job": "probe"}) == []
 
 
-run(answers_equal_those_of_prometheus, compressed_answers_are_the_same, promtool_queries, prometheus_api_client_works)
+run(answers_equal_those_of_prometheus, federates_what_prometheus_does, compressed_answers_are_the_same, promtool_queries, prometheus_api_client_works)
