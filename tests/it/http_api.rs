@@ -231,8 +231,8 @@ async fn the_daemon_tells_of_itself() {
     let address = daemon.status().await.http_address;
     let build = get(&address, "status/buildinfo").data();
     assert_eq!(
-        (&build["version"], &build["application"]["name"]),
-        (&json!("3.5.3"), &json!("balefire"))
+        (&build["version"], &build["application"]),
+        (&json!("3.5.3"), &json!(concat!("Balefire ", env!("CARGO_PKG_VERSION"))))
     );
     let config = get(&address, "status/config").data();
     assert_eq!(
