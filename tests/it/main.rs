@@ -8,6 +8,7 @@ mod bad_input;
 mod crash;
 mod fixture;
 mod histograms;
+mod hostile;
 mod http;
 mod http_api;
 mod life;
