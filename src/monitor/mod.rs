@@ -10,10 +10,12 @@ mod alerts;
 mod export;
 mod failure;
 mod health;
+mod import;
 mod intake;
 mod queries;
 mod rules;
 mod scrape;
+mod slices;
 mod status;
 mod storage;
 mod targets;
@@ -41,16 +43,18 @@ use crate::{
 };
 
 pub use crate::{
+    exposition::{ExportFormat, ExportSummary, ImportFormat},
     model::{DiskSummary as DiskUsage, HostSummary as SystemInfo},
     pipeline::observe::Observation,
 };
 pub use admin::{Admin, EventStream, ReloadRequest};
 pub use failure::{Failure, Violation};
+pub use import::Import;
 pub use storage::{BackupStream, VerifyStep, VerifyStream};
 pub use views::{
-    AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream,
-    HealthCheck, HealthReport, NewRule, ObservationSource, Overview, RuleChange, RuleView,
-    SeriesSummary, Status, TargetView, TimeRange,
+    AlertView, Caller, Collected, Discovery, ExportPiece, ExportRequest, ExportStream, HealthCheck,
+    HealthReport, ImportProblem, ImportProgress, NewRule, ObservationSource, Overview, RuleChange,
+    RuleView, SeriesSummary, Status, TargetView, TimeRange,
 };
 
 /// What the answers come from.
