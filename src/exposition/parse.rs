@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn says_in_which_column() {
         let column = |text| parse(text, NOW).unwrap_err().column;
-        assert_eq!(column("up 1\n up{a=\"ü\"} one 5"), 11);
+        assert_eq!(column("up 1\n up{a=\"ü\"} one 5"), 12);
         assert_eq!(column("up 1 1.5"), 6);
         assert_eq!(column("up{a=\"b"), 7);
         assert_eq!(column("# TYPE up meter"), 11);

@@ -173,12 +173,13 @@ mod tests {
     #[test]
     fn seconds_survive_to_be_multiplied_and_cut() {
         let mut nudged = 0;
-        for millis in (1_700_000_000_000..1_700_000_010_000).chain(-2000..2000) {
+        let nearly_all = 1_700_000_000_000..1_700_000_003_000_i64;
+        for millis in nearly_all.chain(2_199_000_000_000..2_199_000_003_000).chain(-2000..2000) {
             let text = seconds(millis);
             let cut = text.parse::<f64>().unwrap() * 1000.0;
             assert!((cut.trunc() - millis as f64).abs() < 0.5, "{text}");
             nudged += i32::from(text.ends_with("001") && text.len() > 14);
         }
-        assert!(nudged > 100, "a tenth of them need it, or this tests nothing: {nudged}");
+        assert!(nudged > 100, "some need it, or this tests nothing: {nudged}");
     }
 }

@@ -270,7 +270,7 @@ fn a_wrong_line_is_told_of_and_takes_nothing_else_with_it() {
 
 #[test]
 fn says_what_is_wrong_where() {
-    fails(ImportFormat::Json, "\n{\"labels\":", (2, 11), "JSON");
+    fails(ImportFormat::Json, "\n{\"labels\":", (2, 10), "JSON");
     fails(ImportFormat::Json, "{\"samples\":[]}", (1, 1), "\"labels\"");
     fails(ImportFormat::Json, "{\"labels\":{\"a\":\"b\"}}", (1, 1), "__name__");
     fails(
