@@ -4,19 +4,21 @@ import json
 import math
 import pathlib
 import shutil
-import struct
 import subprocess
 import tempfile
 import time
 import urllib.parse
 import urllib.request
+from datetime import datetime, timezone
 
 from harness import PATIENCE, Daemon, Skip, answers, eventually, fetch, free_port, process, run
 
-STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+# What ends a series; as a value of Python it is any NaN.
+STALE = "StaleNaN"
 # An hour of samples at 15 s with odd milliseconds, the last one ten minutes ago.
 END = int(time.time()) * 1000 - 600_003
 TIMES = range(END - 3_600_000, END, 15_000)
+STEP = 37
 MATCH = '{__name__=~"peer_.*"}'
 QUERIES = ["peer_gauge", "rate(peer_total[5m])", "sum by (l) (peer_gauge)", "max(peer_total)",
            "count_over_time(peer_ended[1h])", "last_over_time(peer_ended[1h])", "peer_odd"]
@@ -30,8 +32,7 @@ def need(program):
 
 
 def series(name, value, **labels):
-    samples = [{"timestampMs": at, "value": value(n)} for n, at in enumerate(TIMES)]
-    return {"labels": {"__name__": name, **labels}, "samples": samples}
+    return {"labels": {"__name__": name, **labels}, "samples": [[at, value(n)] for n, at in enumerate(TIMES)]}
 
 
 def write(daemon):
@@ -46,10 +47,13 @@ def write(daemon):
     ]
     # One marker ends a series, and nothing comes after it.
     all_series[-1]["samples"] = all_series[-1]["samples"][:101]
-    metadata = [{"name": "peer_total", "type": "METRIC_TYPE_COUNTER", "help": 'Of "peers".\nAll.'}]
-    answer = daemon.reflection.call("MetricsService", "Write", series=all_series, metadata=metadata)
-    written = sum(len(one["samples"]) for one in all_series)
-    assert answer.accepted_count == written, answer
+    lines = [{"metadata": {"name": "peer_total", "type": "counter", "help": 'Of "peers".\nAll.'}}]
+    lines += [{**one, "samples": [[at, str(value)] for at, value in one["samples"]]} for one in all_series]
+    file = daemon.dir / "written.json"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    imported = daemon.cli("-o", "json", "import", file)
+    assert imported.returncode == 0, imported.stdout + imported.stderr
+    assert json.loads(imported.stdout)["accepted"] == sum(len(one["samples"]) for one in all_series), imported.stdout
     return all_series
 
 
@@ -60,13 +64,31 @@ def export(daemon, form):
     return path
 
 
-def ask(url, expr, start, end):
-    query = urllib.parse.urlencode({"query": expr, "start": start, "end": end, "step": 37})
+def ask_prometheus(url, expr, start, end):
+    query = urllib.parse.urlencode({"query": expr, "start": start, "end": end, "step": STEP})
     answer = json.loads(fetch(f"{url}/api/v1/query_range?{query}"))
     assert answer["status"] == "success", answer
-    result = {json.dumps(one["metric"], sort_keys=True): one["values"] for one in answer["data"]["result"]}
-    assert result, f"{expr} found nothing"
-    return result
+    return {key(one["metric"]): [(round(at * 1000), float(value)) for at, value in one["values"]]
+            for one in answer["data"]["result"]}
+
+
+def ask_daemon(daemon, expr, start, end):
+    rfc3339 = lambda at: datetime.fromtimestamp(at, timezone.utc).isoformat()
+    answer = daemon.reflection.call("MetricsService", "QueryRange", expr=expr, start=rfc3339(start), end=rfc3339(end), step=f"{STEP}s")
+    return {key(dict(one.labels)): [(sample.timestamp_ms, sample.value) for sample in one.samples]
+            for one in answer.matrix.series}
+
+
+def equal(expr, ours, theirs):
+    assert ours.keys() == theirs.keys(), (expr, ours.keys(), theirs.keys())
+    for series, points in ours.items():
+        assert [at for at, _ in points] == [at for at, _ in theirs[series]], (expr, series)
+        for (at, a), (_, b) in zip(points, theirs[series]):
+            assert math.isclose(a, b, rel_tol=1e-12) or (math.isnan(a) and math.isnan(b)), (expr, series, at, a, b)
+
+
+def key(labels):
+    return json.dumps(labels, sort_keys=True)
 
 
 def promtool_makes_blocks_that_prometheus_answers_from():
@@ -83,11 +105,12 @@ def promtool_makes_blocks_that_prometheus_answers_from():
         with process(prometheus, f"--config.file={config}", f"--storage.tsdb.path={folder}", f"--web.listen-address=127.0.0.1:{port}",
                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             eventually("prometheus is ready", lambda: answers(f"{url}/-/ready"))
-            own = daemon.url("").rstrip("/")
             # Off the grid of the samples, and to the end of what there is.
             start, end = TIMES[0] / 1000 + 301.7, TIMES[-1] / 1000
             for expr in QUERIES:
-                assert ask(own, expr, start, end) == ask(url, expr, start, end), expr
+                own = ask_daemon(daemon, expr, start, end)
+                assert own, expr
+                equal(expr, own, ask_prometheus(url, expr, start, end))
 
 
 def victoria_metrics_takes_line_protocol():
@@ -108,13 +131,13 @@ def victoria_metrics_takes_line_protocol():
                  for line in lines}
         for one in written:
             labels, samples = one["labels"], one["samples"]
-            finite = {sample["timestampMs"]: sample["value"] for sample in samples if math.isfinite(sample["value"])}
+            finite = {at: value for at, value in samples if value != STALE and math.isfinite(value)}
             # It has no word for the end of a line, and keeps ours.
-            key = labels["__name__"] + labels.get("l", "").replace("\n", "\\n")
-            assert key in found, (key, list(found))
-            assert len(found[key]) == len(finite), key
-            close = lambda at: math.isclose(found[key][at], finite[at], rel_tol=1e-12, abs_tol=1e-300)
-            assert all(map(close, finite)), key
+            name = labels["__name__"] + labels.get("l", "").replace("\n", "\\n")
+            assert name in found, (name, list(found))
+            assert len(found[name]) == len(finite), name
+            close = lambda at: math.isclose(found[name][at], finite[at], rel_tol=1e-12, abs_tol=1e-300)
+            assert all(map(close, finite)), name
 
 
 run(promtool_makes_blocks_that_prometheus_answers_from, victoria_metrics_takes_line_protocol)
