@@ -41,7 +41,9 @@ pub(super) async fn run(session: &Session, args: Export) -> Result<Verdict, CliE
         let (samples, series) = (summary.sample_count, summary.series_count);
         output::note(&format!("{samples} samples of {series} series, {size}, written to {file}"));
     }
-    losses(&summary).iter().for_each(|loss| output::note(loss));
+    for loss in losses(&summary) {
+        output::note(&loss);
+    }
     Ok(Verdict::Fine)
 }
 

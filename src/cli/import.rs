@@ -38,7 +38,7 @@ pub(super) async fn run(session: &Session, args: Import) -> Result<Verdict, CliE
     let source = Source::open(&args.file).await?;
     let format = match args.format {
         Some(format) => wire(format),
-        None => source.guess(&args.file).await?,
+        None => source.guess(&args.file)?,
     };
     let progress = Progress::new(session, "importing");
     progress.set_total(source.bytes);
@@ -120,7 +120,7 @@ impl Source {
     }
 
     /// The format by name and contents.
-    async fn guess(&self, path: &Path) -> Result<v1::ImportFormat, CliError> {
+    fn guess(&self, path: &Path) -> Result<v1::ImportFormat, CliError> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         let by_name = extension.and_then(guess_by_name);
         match (by_name.or_else(|| guess(&self.beginning)), self.has_end) {
@@ -285,7 +285,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let source = Source::open(&path).await?;
         assert_eq!(source.bytes, text.len() as u64);
-        let format = source.guess(&path).await?;
+        let format = source.guess(&path)?;
         let requests = source.requests(format, Arc::default()).collect().await;
         Ok((format, requests))
     }

@@ -145,8 +145,9 @@ impl Decimal {
     fn short(magnitude: f64) -> Option<Self> {
         [(1.0, 0), (1e3, 3)].into_iter().find_map(|(scale, places)| {
             let scaled = magnitude * scale;
-            let whole =
-                scaled < EXACT_BELOW && scaled.fract() == 0.0 && scaled / scale == magnitude;
+            let whole = scaled < EXACT_BELOW
+                && scaled.fract() == 0.0
+                && (scaled / scale).to_bits() == magnitude.to_bits();
             whole.then(|| Self::of_scaled(scaled, places))
         })
     }

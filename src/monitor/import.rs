@@ -92,7 +92,9 @@ impl Import {
             self.progress.invalid_lines = counts.invalid;
             self.progress.text_fields = counts.texts;
             let invalid = reader.take_invalid();
-            invalid.into_iter().for_each(|line| self.tell(invalid_line(line)));
+            for line in invalid {
+                self.tell(invalid_line(line));
+            }
         }
         let problems = std::mem::take(&mut self.progress.problems);
         ImportProgress { problems, ..self.progress.clone() }

@@ -160,7 +160,9 @@ fn long_series_take_several_lines_of_json_wherever_they_are_cut() {
         let mut writer = ExportWriter::new(ExportFormat::Json);
         let mut out = Vec::new();
         let labels = Labels::of("a", []);
-        pieces.iter().for_each(|piece| push(&mut writer, &labels, piece, &[], &mut out));
+        for piece in pieces {
+            push(&mut writer, &labels, piece, &[], &mut out);
+        }
         writer.finish(&mut out);
         String::from_utf8(out).unwrap()
     };
@@ -184,5 +186,5 @@ fn a_text_that_is_long_enough_is_handed_on_before_the_series_ends() {
     }
     writer.finish(&mut text);
     assert!(pieces > 1);
-    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), samples.len() + 1);
+    assert_eq!(String::from_utf8(text).unwrap().lines().count(), samples.len() + 1);
 }
