@@ -248,3 +248,6 @@ fn stored(store: &Store, labels: &Labels, points: &SeriesPoints<'_>) -> SeriesDa
     let selected = store.snapshot().select(&selection).unwrap_or_default();
     selected.series.into_iter().find(|data| data.labels == *labels).unwrap_or_else(nothing)
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,6 @@ pub(super) fn exact(labels: &Labels, names: &BTreeSet<String>) -> Vec<Matcher> {
 }
 
 const _: () = assert!(AT_ONCE * 8 <= limits::QUERY_SAMPLES_MAX);
+
+#[cfg(test)]
+mod tests;
