@@ -40,7 +40,7 @@ fn each_series_comes_whole_and_alone_however_it_is_cut() {
     let all = three();
     let store = filled(dir.path(), &all);
     let (from, to) = (START.plus(Duration::from_mins(9)), START.plus(Duration::from_mins(580)));
-    let mut wanted = vec![all[0].clone(), all[2].clone(), all[1].clone()];
+    let mut wanted = [all[0].clone(), all[2].clone(), all[1].clone()];
     wanted.sort();
     for (wanted, stretch) in [(&wanted[..], 420), (&wanted[..2], 60), (&wanted[1..], 100_000)] {
         let range = TimeRange { start: from, end: to };
