@@ -232,6 +232,12 @@ impl Snapshot {
         SampleSet { samples, histograms: view.take_histograms() }
     }
 
+    /// Whether [`Snapshot::read_open`] would find anything.
+    fn has_open(&self, series: &Series, (start, end): Range) -> bool {
+        let start = start.max(self.state.sealed);
+        series.view(self.state.epoch, start, end).has_any(start, end)
+    }
+
     /// What to read for a range, both ends of which belong to it.
     fn spans(&self, (start, end): Range, resolution: Duration) -> Vec<Span<Arc<Partition>>> {
         choose(&self.state.tiers, (start, end.plus(INSTANT)), resolution)
@@ -302,7 +308,7 @@ impl Snapshot {
         gather: &mut dyn Gather,
     ) -> Result<(), StoreError> {
         for series in self.head.matching(matchers) {
-            if gather.wants(series.labels()) && !self.read_open(&series, range).is_empty() {
+            if gather.wants(series.labels()) && self.has_open(&series, range) {
                 gather.take(series.labels())?;
             }
         }
