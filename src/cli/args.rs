@@ -65,7 +65,7 @@ pub(super) enum Command {
     Series(Series),
     /// List label names, or the values of one label
     Labels(Labels),
-    /// Store samples in Prometheus' text format, read from standard input
+    /// Store samples in Prometheus' text format or in Influx line protocol, read from standard input
     Write,
     /// What fires, and what fired
     #[command(subcommand)]
@@ -75,6 +75,9 @@ pub(super) enum Command {
     Rules(RulesCommand),
     /// Write stored samples as text
     Export(Export),
+    /// Store the samples of an export, or of a file that another program wrote; exit status 1 where
+    /// some were not taken
+    Import(Import),
     /// The last transitions of alerts; with --follow, everything as it happens
     Events {
         /// Go on until interrupted
@@ -363,14 +366,37 @@ pub(super) struct Export {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExportFormat {
-    /// One JSON object a line for each series
+    /// JSON objects, one a line
     Json,
-    /// timestamp, metric, labels, value
+    /// timestamp, series, value, detail
     Csv,
     /// OpenMetrics with timestamps
     Prometheus,
     /// InfluxDB line protocol
     Influx,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Import {
+    /// The file; - for standard input
+    pub(super) file: PathBuf,
+    /// How it is written [default: what its name and its beginning look like]
+    #[arg(long, value_enum)]
+    pub(super) format: Option<ImportFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ImportFormat {
+    /// JSON objects, one a line, as export writes them
+    Json,
+    /// timestamp, series, value, detail
+    Csv,
+    /// OpenMetrics, timestamps in seconds
+    Prometheus,
+    /// InfluxDB line protocol, from any program
+    Influx,
+    /// Prometheus' text format, timestamps in milliseconds
+    Text,
 }
 
 fn time(text: &str) -> Result<Timestamp, InvalidTime> {
@@ -454,6 +480,8 @@ mod tests {
             "rules delete hot",
             "rules backtest up>1 --range 7d",
             "export --format csv --match up --start -1h --end now --file /tmp/x",
+            "import /tmp/x",
+            "import - --format influx",
             "events --follow",
             "audit",
             "reload --wait",
@@ -474,6 +502,7 @@ mod tests {
         refused("rules create a b --severity bad", "critical, high");
         refused("rules create a b --label x", "NAME=VALUE");
         refused("export --format xml", "influx");
+        refused("import", "<FILE>");
         refused("erase", "--match");
         refused("store", "verify");
         refused("targets", "list");

@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use crate::{
-    client::ClientError, exposition::InvalidExposition, store::StoreError, wire::InvalidField,
+    client::ClientError,
+    exposition::{InvalidExposition, InvalidLine},
+    store::StoreError,
+    wire::InvalidField,
 };
 
 /// What a command that worked found.
@@ -39,6 +42,9 @@ pub(super) enum CliError {
     /// The input is not in the text format.
     #[error("standard input: {0}")]
     Exposition(#[from] InvalidExposition),
+    /// The input is not in line protocol.
+    #[error("standard input: {0}")]
+    Line(InvalidLine),
     /// Arguments that clap takes but that make no sense together.
     #[error("{0}")]
     Usage(String),
@@ -72,7 +78,8 @@ impl CliError {
             | Self::Store(_)
             | Self::Backup(_)
             | Self::Io(..)
-            | Self::Exposition(_) => 1,
+            | Self::Exposition(_)
+            | Self::Line(_) => 1,
             Self::Usage(_) => 2,
         }
     }
@@ -93,7 +100,7 @@ mod tests {
         assert_eq!(CliError::from(ClientError::NotRunning { reason: reason() }).status(), 3);
         assert_eq!(CliError::from(ClientError::PermissionDenied { reason: reason() }).status(), 3);
         assert_eq!(CliError::Usage(reason()).status(), 2);
-        let wrong = InvalidExposition { line: 3, reason: "no value".into() };
+        let wrong = InvalidExposition { line: 3, column: 1, reason: "no value".into() };
         assert_eq!(CliError::from(wrong).status(), 1);
         let closed = CliError::Io(reason(), io::ErrorKind::BrokenPipe.into());
         assert!(closed.is_silent());

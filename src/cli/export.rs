@@ -28,15 +28,41 @@ pub(super) async fn run(session: &Session, args: Export) -> Result<Verdict, CliE
     let mut pieces = take(session.connection.metrics().export(request).await)?;
     let mut place = Place::open(args.file.as_deref())?;
     let mut written = 0;
+    let mut summary = None;
     while let Some(piece) = pieces.message().await.map_err(ClientError::from)? {
         place.write(&piece.chunk)?;
         written += to_wire::count(piece.chunk.len());
+        summary = piece.summary;
     }
     place.close()?;
+    let summary = summary.unwrap_or_default();
     if let Some(file) = args.file {
-        output::note(&format!("{} written to {}", human::bytes(written), file.display()));
+        let (size, file) = (human::bytes(written), file.display());
+        let (samples, series) = (summary.sample_count, summary.series_count);
+        output::note(&format!("{samples} samples of {series} series, {size}, written to {file}"));
+    }
+    for loss in losses(&summary) {
+        output::note(&loss);
     }
     Ok(Verdict::Fine)
+}
+
+/// What the format has no word for, in words.
+fn losses(summary: &v1::ExportSummary) -> Vec<String> {
+    let v1::ExportSummary { histograms_left_out, nans_altered, .. } = summary;
+    let histograms = (*histograms_left_out > 0).then(|| {
+        format!(
+            "left out: {histograms_left_out} native histograms, which OpenMetrics has no word for; \
+             the other formats hold them"
+        )
+    });
+    let nans = (*nans_altered > 0).then(|| {
+        format!(
+            "{nans_altered} values that are not a number lost their bits, which OpenMetrics cannot \
+             tell; the other formats keep them"
+        )
+    });
+    histograms.into_iter().chain(nans).collect()
 }
 
 fn format(format: ExportFormat) -> v1::ExportFormat {
@@ -100,6 +126,16 @@ mod tests {
         place.write(b"b\n").unwrap();
         place.close().unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "a,b\n");
+    }
+
+    #[test]
+    fn says_what_is_missing_and_which_format_has_it() {
+        assert!(losses(&v1::ExportSummary { sample_count: 9, ..Default::default() }).is_empty());
+        let summary =
+            v1::ExportSummary { histograms_left_out: 3, nans_altered: 1, ..Default::default() };
+        let told = losses(&summary);
+        assert!(told[0].contains("3 native histograms") && told[0].contains("other formats"));
+        assert!(told[1].starts_with("1 values"), "{told:?}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ mod erase;
 mod error;
 mod events;
 mod export;
+mod guess;
 mod human;
+mod import;
 mod output;
 mod overview;
 mod progress;
@@ -73,6 +75,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
         Command::Alerts(command) => alerts::run(session, command).await,
         Command::Rules(command) => rules::run(session, command).await,
         Command::Export(export) => export::run(session, export).await,
+        Command::Import(import) => import::run(session, import).await,
         Command::Events { follow, limit } => events::run(session, follow, limit).await,
         Command::Audit { limit } => daemon::audit(session, limit).await,
         Command::Store(command) => store::run(session, command).await,

@@ -9,13 +9,15 @@ use serde::Serialize;
 
 use crate::{
     client::take,
-    exposition,
+    exposition::{self, ImportFormat, ImportReader},
     model::{Batch, Labels, Metadata, SeriesSample},
+    time::Timestamp,
     wire::{to_wire, v1},
 };
 
 use super::{
     error::{CliError, Verdict},
+    guess::{Guess, guess},
     output,
     session::Session,
     table::Style,
@@ -27,13 +29,36 @@ const CHUNK: usize = 10_000;
 const INPUT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 pub(super) async fn run(session: &Session) -> Result<Verdict, CliError> {
-    let batch = exposition::parse(&read()?, session.now())?;
+    let batch = batch(&read()?, session.now())?;
     let mut written = Written::default();
     for request in requests(batch) {
         written.add(take(session.connection.metrics().write(request).await)?);
     }
     session.show(&written, render)?;
     Ok(Verdict::fine_if(written.rejected == 0))
+}
+
+/// All of it or nothing: a line that is wrong leaves nothing half done.
+fn batch(text: &str, now: Timestamp) -> Result<Batch, CliError> {
+    if guess(text.as_bytes()) != Some(Guess::Influx) {
+        return Ok(exposition::parse(text, now)?);
+    }
+    let mut reader = ImportReader::new(ImportFormat::Influx, now);
+    let mut batch = Batch::default();
+    let mut rest = text.as_bytes();
+    loop {
+        let full = reader.read(&mut rest);
+        let is_last = full.is_none();
+        let piece = full.unwrap_or_else(|| reader.finish());
+        if let Some(invalid) = reader.take_invalid().into_iter().next() {
+            return Err(CliError::Line(invalid));
+        }
+        batch.samples.extend(piece.batch.samples);
+        batch.metadata.extend(piece.batch.metadata);
+        if is_last {
+            return Ok(batch);
+        }
+    }
 }
 
 fn read() -> Result<String, CliError> {
@@ -129,7 +154,7 @@ fn render(written: &Written, _: &Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::table::tests::PLAIN, model::MetricKind, time::Timestamp};
+    use crate::{cli::table::tests::PLAIN, model::MetricKind};
 
     #[test]
     fn large_inputs_go_in_several_requests() {
@@ -151,6 +176,17 @@ mod tests {
         assert_eq!(requests.iter().map(count).collect::<Vec<_>>(), [CHUNK, 1]);
         assert_eq!(requests[0].series.len(), 2, "one entry for each series");
         assert_eq!((requests[0].metadata.len(), requests[1].metadata.len()), (1, 0));
+    }
+
+    #[test]
+    fn takes_the_text_format_and_line_protocol() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let text = batch("up{a=\"b\"} 1\n", now).unwrap();
+        let lines = batch("up,a=b value=1\n", now).unwrap();
+        assert_eq!(text.samples, lines.samples);
+        assert_eq!(text.samples.len(), 1);
+        let error = batch("up,a=b value=1\nup,a=b value=one\n", now).unwrap_err().to_string();
+        assert!(error.contains("line 2, column 14") && error.contains("\"one\""), "{error}");
     }
 
     #[test]

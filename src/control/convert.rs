@@ -5,8 +5,9 @@ use tonic::{Request, Status};
 use crate::{
     model::{HistogramSample, Labels, Page, Sample},
     monitor::{
-        AlertView, Caller, Collected, DiskUsage, Failure, HealthCheck, HealthReport, Overview,
-        RuleView, SeriesSummary, Status as DaemonStatus, SystemInfo, TargetView, TimeRange,
+        AlertView, Caller, Collected, DiskUsage, ExportPiece, Failure, HealthCheck, HealthReport,
+        ImportProblem, ImportProgress, Overview, RuleView, SeriesSummary, Status as DaemonStatus,
+        SystemInfo, TargetView, TimeRange,
     },
     promql::{Answer, Point, PointValue, SeriesData, Value},
     store::{AppendSummary, Rejection},
@@ -88,6 +89,44 @@ pub(super) fn write_stream_response(
         duplicate_count: summary.duplicates,
         rejected_count: summary.rejected,
         rejections: summary.rejections.into_iter().map(rejection).collect(),
+    }
+}
+
+pub(super) fn export_response(piece: ExportPiece) -> v1::ExportResponse {
+    match piece {
+        ExportPiece::Text(text) => v1::ExportResponse { chunk: text.into(), summary: None },
+        ExportPiece::Summary(summary) => {
+            let summary = v1::ExportSummary {
+                series_count: summary.series,
+                sample_count: summary.samples,
+                histograms_left_out: summary.histograms_left_out,
+                nans_altered: summary.nans_altered,
+            };
+            v1::ExportResponse { chunk: Vec::new(), summary: Some(summary) }
+        }
+    }
+}
+
+pub(super) fn import_response(progress: ImportProgress, complete: bool) -> v1::ImportResponse {
+    let problem = |problem: ImportProblem| v1::ImportProblem {
+        first_line: problem.first_line,
+        last_line: problem.last_line,
+        column: problem.column,
+        labels: to_wire::labels(&problem.series),
+        sample_count: problem.samples,
+        reason: problem.reason,
+    };
+    v1::ImportResponse {
+        byte_count: progress.bytes,
+        line_count: progress.lines,
+        accepted_count: progress.accepted,
+        duplicate_count: progress.duplicates,
+        rejected_count: progress.rejected,
+        invalid_line_count: progress.invalid_lines,
+        text_field_count: progress.text_fields,
+        metadata_dropped_count: progress.metadata_dropped,
+        problems: progress.problems.into_iter().map(problem).collect(),
+        complete,
     }
 }
 

@@ -19,7 +19,9 @@ use crate::{
 };
 
 use super::{
-    App, convert, storage,
+    App, convert,
+    import::ImportStream,
+    storage,
     streams::{Answers, until_stopped},
     unknown::refuse_unknown,
     write_stream::WriteStream,
@@ -46,6 +48,7 @@ impl Metrics {
 impl MetricsService for Metrics {
     type WriteStreamStream = Answers<v1::WriteStreamResponse>;
     type ExportStream = Answers<v1::ExportResponse>;
+    type ImportStream = Answers<v1::ImportResponse>;
 
     async fn collect_metrics(
         &self,
@@ -151,10 +154,17 @@ impl MetricsService for Metrics {
     ) -> Result<Response<Self::ExportStream>, Status> {
         let request = export_request(request.into_inner(), self.clock.now())?;
         let pieces = ReceiverStream::new(self.monitor.export(request).await?);
-        let answers = pieces.map(|piece| {
-            piece.map(|chunk| v1::ExportResponse { chunk: chunk.into() }).map_err(Status::from)
-        });
+        let answers = pieces.map(|piece| piece.map(convert::export_response).map_err(Status::from));
         Ok(Response::new(until_stopped(answers, self.stop.clone())))
+    }
+
+    async fn import(
+        &self,
+        request: Request<Streaming<v1::ImportRequest>>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let stream =
+            ImportStream::new(request.into_inner(), self.monitor.clone(), self.stop.clone());
+        Ok(Response::new(Box::pin(stream.answers())))
     }
 
     async fn erase(

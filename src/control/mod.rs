@@ -18,6 +18,7 @@ mod convert;
 mod events;
 mod guard;
 mod health;
+mod import;
 mod metrics;
 mod peer;
 mod socket;

@@ -2,21 +2,25 @@
 //! export. Pure; it knows no sockets.
 //!
 //! Start with [`Family`] and [`write()`]; [`parse`] is its inverse. [`ExportWriter`] writes long series
-//! piece by piece.
+//! piece by piece, and [`ImportReader`] reads them so.
 
 mod escape;
 mod export;
 mod families;
+mod histogram;
 mod parse;
+mod read;
 mod registry;
+mod special;
 mod value;
 mod write;
 
 use crate::model::{Metadata, SeriesSample};
 
-pub use export::{ExportWriter, by_metric};
+pub use export::{ExportFormat, ExportSummary, ExportWriter, PIECE_BYTES, Points};
 pub use families::into_families;
 pub use parse::{InvalidExposition, parse};
+pub use read::{ImportFormat, ImportPiece, ImportReader, InvalidLine, LineCounts};
 pub use registry::from_registry;
 pub use value::{api_value, text_value};
 pub use write::write;

@@ -1,21 +1,17 @@
-//! Text as samples.
+//! A whole text as samples, all or nothing.
 
-use std::collections::BTreeMap;
+use crate::{limits, model::Batch, time::Timestamp};
 
-use crate::{
-    limits,
-    model::{Batch, Labels, METRIC_NAME, Metadata, MetricKind, SeriesSample, is_metric_name},
-    time::Timestamp,
-};
-
-use super::families::unknown;
+use super::read::TextLines;
 
 /// A line that is not in the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line}, column {column}: {reason}")]
 pub struct InvalidExposition {
     /// From 1.
     pub line: usize,
+    /// The character that it is wrong from, from 1.
+    pub column: usize,
     /// What is wrong, and what would be right.
     pub reason: String,
 }
@@ -24,189 +20,19 @@ pub struct InvalidExposition {
 /// `# EOF` is read as OpenMetrics, whose timestamps are seconds; exemplars are passed over.
 pub fn parse(text: &str, now: Timestamp) -> Result<Batch, InvalidExposition> {
     let is_open = text.trim_end().ends_with("# EOF");
-    let mut reader = Reader { is_open, now, samples: Vec::new(), metadata: BTreeMap::new() };
+    let mut lines = if is_open { TextLines::open_metrics(now) } else { TextLines::text(now) };
+    let mut batch = Batch::default();
     for (index, line) in text.lines().enumerate() {
-        reader.line(line.trim()).map_err(|reason| InvalidExposition { line: index + 1, reason })?;
-    }
-    Ok(reader.into_batch())
-}
-
-struct Reader {
-    is_open: bool,
-    now: Timestamp,
-    samples: Vec<SeriesSample>,
-    metadata: BTreeMap<String, Metadata>,
-}
-
-impl Reader {
-    fn line(&mut self, line: &str) -> Result<(), String> {
-        if let Some(comment) = line.strip_prefix('#') {
-            return self.comment(comment.trim_start());
-        }
-        if line.is_empty() {
-            return Ok(());
-        }
-        if self.samples.len() == limits::BATCH_SAMPLES_MAX {
-            let max = limits::BATCH_SAMPLES_MAX;
-            return Err(format!("more than {max} samples: write them in several pieces"));
-        }
-        let sample = self.sample(line)?;
-        self.samples.push(sample);
-        Ok(())
-    }
-
-    /// `HELP name text`, `TYPE name kind`, `UNIT name unit`; any other comment is nobody's.
-    fn comment(&mut self, comment: &str) -> Result<(), String> {
-        let Some((word, rest)) = comment.split_once([' ', '\t']) else { return Ok(()) };
-        if !matches!(word, "HELP" | "TYPE" | "UNIT") {
-            return Ok(());
-        }
-        let (name, rest) = rest.trim_start().split_once([' ', '\t']).unwrap_or((rest.trim(), ""));
-        if !is_metric_name(name) {
-            return Err(format!("{word} of an invalid metric name {name:?}"));
-        }
-        let metadata = self.metadata.entry(name.to_owned()).or_insert_with(|| unknown(name));
-        match word {
-            "HELP" => metadata.help = unescaped_help(rest),
-            "UNIT" => rest.trim().clone_into(&mut metadata.unit),
-            _ => metadata.kind = kind(rest.trim())?,
-        }
-        Ok(())
-    }
-
-    /// `name{label="value",…} value [timestamp]`.
-    fn sample(&self, line: &str) -> Result<SeriesSample, String> {
-        let end = line.find(|c: char| c == '{' || c.is_whitespace()).unwrap_or(line.len());
-        let (name, rest) = line.split_at(end);
-        if !is_metric_name(name) {
-            return Err(format!(
-                "invalid metric name {name:?}: use letters, digits, '_' and ':', no digit first"
-            ));
-        }
-        let mut pairs = vec![(METRIC_NAME.to_owned(), name.to_owned())];
-        let rest = match rest.trim_start().strip_prefix('{') {
-            Some(rest) => read_labels(rest, &mut pairs)?,
-            None => rest,
-        };
-        let labels = Labels::new(pairs).map_err(|error| error.to_string())?;
-        let numbers = rest.split_once('#').map_or(rest, |(numbers, _exemplar)| numbers);
-        let mut words = numbers.split_ascii_whitespace();
-        let value = words.next().ok_or_else(|| format!("no value after {name}"))?;
-        let timestamp = words.next().map_or(Ok(self.now), |word| self.timestamp(word))?;
-        if let Some(word) = words.next() {
-            return Err(format!("unexpected {word:?} after the timestamp"));
-        }
-        Ok(SeriesSample::new(labels, timestamp, number(value)?))
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-    fn timestamp(&self, word: &str) -> Result<Timestamp, String> {
-        if !self.is_open {
-            let millis = word.parse().map_err(|_| {
-                format!("invalid timestamp {word:?}: write milliseconds since 1970, a whole number")
-            })?;
-            return Ok(Timestamp::from_millis(millis));
-        }
-        // Up to the year 9999, as elsewhere.
-        let seconds = word.parse::<f64>().ok().filter(|s| s.abs() < 253_402_300_800.0);
-        let seconds = seconds
-            .ok_or_else(|| format!("invalid timestamp {word:?}: write seconds since 1970"))?;
-        Ok(Timestamp::from_millis((seconds * 1000.0).round() as i64))
-    }
-
-    fn into_batch(self) -> Batch {
-        let is_open = self.is_open;
-        let metadata = self.metadata.into_values().map(|mut metadata| {
-            // OpenMetrics calls a counter's family without the suffix that its samples have.
-            if is_open && metadata.kind == MetricKind::Counter && !metadata.name.ends_with("_total")
-            {
-                metadata.name.push_str("_total");
-            }
-            metadata
-        });
-        Batch { metadata: metadata.collect(), samples: self.samples, ..Batch::default() }
-    }
-}
-
-fn kind(word: &str) -> Result<MetricKind, String> {
-    Ok(match word {
-        "counter" => MetricKind::Counter,
-        "gauge" => MetricKind::Gauge,
-        "histogram" => MetricKind::Histogram,
-        "summary" => MetricKind::Summary,
-        "untyped" | "unknown" | "info" | "stateset" | "gaugehistogram" => MetricKind::Unknown,
-        _ => {
-            return Err(format!(
-                "unknown type {word:?}: write counter, gauge, histogram, summary or untyped"
-            ));
-        }
-    })
-}
-
-fn number(word: &str) -> Result<f64, String> {
-    word.parse().map_err(|_| format!("invalid value {word:?}: write a number, NaN, +Inf or -Inf"))
-}
-
-/// Reads `label="value",…}`; gives what follows the bracket.
-fn read_labels<'a>(
-    mut rest: &'a str,
-    pairs: &mut Vec<(String, String)>,
-) -> Result<&'a str, String> {
-    loop {
-        rest = rest.trim_start();
-        if let Some(after) = rest.strip_prefix('}') {
-            return Ok(after);
-        }
-        let (name, after) =
-            rest.split_once('=').ok_or("labels without an end: write {name=\"value\",…}")?;
-        let name = name.trim().to_owned();
-        let after = after.trim_start().strip_prefix('"');
-        let after = after.ok_or_else(|| format!("no quoted value after label {name:?}"))?;
-        let (value, after) = quoted(after)
-            .ok_or_else(|| format!("the value of label {name:?} has no closing quote"))?;
-        pairs.push((name, value));
-        rest = after.trim_start();
-        if let Some(after) = rest.strip_prefix(',') {
-            rest = after;
-        } else if !rest.starts_with('}') {
-            return Err("expected ',' or '}' after a label's value".into());
+        let invalid = |column, reason| InvalidExposition { line: index + 1, column, reason };
+        lines.read(line, &mut batch).map_err(|fault| invalid(fault.column(line), fault.reason))?;
+        let max = limits::BATCH_SAMPLES_MAX;
+        if batch.samples.len() > max {
+            let reason = format!("more than {max} samples: write them in several pieces");
+            return Err(invalid(1, reason));
         }
     }
-}
-
-/// The text up to the closing quote, and what follows it.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((index, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[index + 1..])),
-            '\\' => push_unescaped(chars.next()?.1, &mut value),
-            c => value.push(c),
-        }
-    }
-    None
-}
-
-fn unescaped_help(text: &str) -> String {
-    let mut help = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => push_unescaped(chars.next().unwrap_or('\\'), &mut help),
-            c => help.push(c),
-        }
-    }
-    help
-}
-
-/// What follows a backslash; an escape that is none stands for itself, as in Prometheus.
-fn push_unescaped(c: char, out: &mut String) {
-    match c {
-        'n' => out.push('\n'),
-        '"' | '\\' => out.push(c),
-        c => out.extend(['\\', c]),
-    }
+    lines.describe(&mut batch);
+    Ok(batch)
 }
 
 #[cfg(test)]
@@ -214,8 +40,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::*, *};
+    use crate::{
+        exposition::families::unknown,
+        model::{Labels, METRIC_NAME, Metadata, MetricKind, SeriesSample},
+    };
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    #[test]
+    fn says_in_which_column() {
+        let column = |text| parse(text, NOW).unwrap_err().column;
+        assert_eq!(column("up 1\n up{a=\"ü\"} one 5"), 12);
+        assert_eq!(column("up 1 1.5"), 6);
+        assert_eq!(column("up{a=\"b"), 7);
+        assert_eq!(column("# TYPE up meter"), 11);
+        assert_eq!(column("1up 1"), 1);
+    }
 
     #[track_caller]
     fn fails(text: &str, line: usize, reason: &str) {

@@ -12,6 +12,7 @@ use super::{
     Family, Format,
     escape::{push_fmt, push_help, push_series},
     text_value,
+    value::{push_int, push_padded},
 };
 
 /// Writes families.
@@ -40,21 +41,41 @@ pub(super) fn push_sample(sample: Sample, format: Option<Format>, out: &mut Stri
         Some(Format::Text) => push_fmt(out, format_args!(" {}", sample.timestamp.as_millis())),
         Some(Format::OpenMetrics) => {
             out.push(' ');
-            out.push_str(&seconds(sample.timestamp));
+            let mut seconds = Vec::new();
+            push_seconds(sample.timestamp, &mut seconds);
+            out.push_str(&String::from_utf8_lossy(&seconds));
         }
     }
     out.push('\n');
 }
 
-/// Seconds with the milliseconds behind the point, exactly.
-fn seconds(timestamp: Timestamp) -> String {
+/// Appends seconds, exactly to the millisecond; tells how many digits stand behind the point.
+///
+/// Prometheus multiplies them by 1000 and cuts off the rest, which loses a millisecond wherever the
+/// nearest double lies below: there a microsecond is added, which nobody else minds.
+pub(super) fn push_seconds(timestamp: Timestamp, out: &mut Vec<u8>) -> usize {
     let millis = timestamp.as_millis();
-    let sign = if millis < 0 { "-" } else { "" };
-    let millis = millis.unsigned_abs();
-    match millis % 1000 {
-        0 => format!("{sign}{}", millis / 1000),
-        rest => format!("{sign}{}.{rest:03}", millis / 1000),
+    push_int(millis / 1000, out);
+    let rest = millis.unsigned_abs() % 1000;
+    if rest == 0 {
+        return 0;
     }
+    if millis < 0 && millis > -1000 {
+        // The zero before the point has lost its sign.
+        out.insert(out.len() - 1, b'-');
+    }
+    out.push(b'.');
+    push_padded(rest, 3, out);
+    if survives_a_cut(millis) {
+        return 3;
+    }
+    out.extend_from_slice(b"001");
+    6
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "that is what Prometheus does")]
+fn survives_a_cut(millis: i64) -> bool {
+    (millis as f64 / 1000.0 * 1000.0) as i64 == millis
 }
 
 /// Appends the lines that describe a family.
@@ -133,10 +154,32 @@ mod tests {
         assert!(text.starts_with("# TYPE pages unknown\npages{"), "{text}");
     }
 
+    fn seconds(millis: i64) -> String {
+        let mut out = Vec::new();
+        let digits = push_seconds(Timestamp::from_millis(millis), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.split_once('.').map_or(0, |(_, digits)| digits.len()), digits);
+        text
+    }
+
     #[test]
     fn seconds_are_exact() {
-        assert_eq!(seconds(Timestamp::from_millis(1_700_000_000_007)), "1700000000.007");
-        assert_eq!(seconds(Timestamp::from_millis(-1500)), "-1.500");
-        assert_eq!(seconds(Timestamp::from_secs(7)), "7");
+        assert_eq!(seconds(1_700_000_000_007), "1700000000.007");
+        assert_eq!(seconds(-1500), "-1.500");
+        assert_eq!(seconds(-7), "-0.007");
+        assert_eq!(seconds(7000), "7");
+    }
+
+    #[test]
+    fn seconds_survive_to_be_multiplied_and_cut() {
+        let mut nudged = 0;
+        let nearly_all = 1_700_000_000_000..1_700_000_003_000_i64;
+        for millis in nearly_all.chain(2_199_000_000_000..2_199_000_003_000).chain(-2000..2000) {
+            let text = seconds(millis);
+            let cut = text.parse::<f64>().unwrap() * 1000.0;
+            assert!((cut.trunc() - millis as f64).abs() < 0.5, "{text}");
+            nudged += i32::from(text.ends_with("001") && text.len() > 14);
+        }
+        assert!(nudged > 100, "some need it, or this tests nothing: {nudged}");
     }
 }

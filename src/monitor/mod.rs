@@ -11,10 +11,12 @@ mod cardinality;
 mod export;
 mod failure;
 mod health;
+mod import;
 mod intake;
 mod queries;
 mod rules;
 mod scrape;
+mod slices;
 mod status;
 mod storage;
 mod targets;
@@ -42,18 +44,20 @@ use crate::{
 };
 
 pub use crate::{
+    exposition::{ExportFormat, ExportSummary, ImportFormat},
     model::{DiskSummary as DiskUsage, HostSummary as SystemInfo},
     pipeline::observe::Observation,
 };
 pub use admin::{Admin, EventStream, ReloadRequest};
 pub use cardinality::{Cardinality, Count};
 pub use failure::{Failure, Violation};
+pub use import::Import;
 pub use queries::QueryOptions;
 pub use storage::{BackupStream, VerifyStep, VerifyStream};
 pub use views::{
-    AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream,
-    HealthCheck, HealthReport, NewRule, ObservationSource, Overview, RuleChange, RuleView,
-    SeriesSummary, Status, TargetView, TimeRange,
+    AlertView, Caller, Collected, Discovery, ExportPiece, ExportRequest, ExportStream, HealthCheck,
+    HealthReport, ImportProblem, ImportProgress, NewRule, ObservationSource, Overview, RuleChange,
+    RuleView, SeriesSummary, Status, TargetView, TimeRange,
 };
 
 /// What the answers come from.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    exposition::{ExportFormat, ExportSummary},
     model::{
         AlertInstance, HostSummary, Labels, Rule, Severity, Target, TargetState, TargetStatus,
         Transition,
@@ -49,19 +50,6 @@ pub struct Collected {
     pub timestamp: Timestamp,
 }
 
-/// A text form of samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    /// One JSON object a line for each series.
-    Json,
-    /// `timestamp,metric,labels…,value`.
-    Csv,
-    /// OpenMetrics with timestamps.
-    Prometheus,
-    /// InfluxDB line protocol.
-    Influx,
-}
-
 /// What to export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRequest {
@@ -73,8 +61,57 @@ pub struct ExportRequest {
     pub range: TimeRange,
 }
 
-/// The text of an export, piece by piece; the channel is bounded, so a slow reader slows it down.
-pub type ExportStream = tokio::sync::mpsc::Receiver<Result<bytes::Bytes, Failure>>;
+/// A piece of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportPiece {
+    /// The next piece of the text.
+    Text(bytes::Bytes),
+    /// What there was in all: the last piece.
+    Summary(ExportSummary),
+}
+
+/// An export, piece by piece; the channel is bounded, so a slow reader slows it down.
+pub type ExportStream = tokio::sync::mpsc::Receiver<Result<ExportPiece, Failure>>;
+
+/// How far an import has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportProgress {
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Lines that were read.
+    pub lines: u64,
+    /// Samples and native histograms that are durable now.
+    pub accepted: u64,
+    /// … that were stored already, exactly so.
+    pub duplicates: u64,
+    /// … that were refused.
+    pub rejected: u64,
+    /// Lines that are not in the format.
+    pub invalid_lines: u64,
+    /// Fields of line protocol that hold text, which is no sample.
+    pub text_fields: u64,
+    /// Descriptions of metrics that were not taken, since too many names are known.
+    pub metadata_dropped: u64,
+    /// What was wrong since the last time; of an import no more than a hundred are told.
+    pub problems: Vec<ImportProblem>,
+}
+
+/// Something that an import did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportProblem {
+    /// The line, or the first of those among which it is; from 1.
+    pub first_line: u64,
+    /// The last of them.
+    pub last_line: u64,
+    /// The character that the line is wrong from, from 1; 0 where samples were refused.
+    pub column: u64,
+    /// The series whose samples were refused; empty where a line is wrong.
+    pub series: Labels,
+    /// How many of them.
+    pub samples: u64,
+    /// Why, and what to do.
+    pub reason: String,
+}
 
 /// A target and how it fares.
 #[derive(Clone, Debug, PartialEq)]

@@ -275,10 +275,12 @@ impl Snapshot {
         SampleSet { samples, histograms: view.take_histograms() }
     }
 
-    /// Whether the open window has a sample of a series in the range. Most ranges hold the newest one,
-    /// which is found without reading.
+    /// Whether [`Snapshot::read_open`] would find anything. Most ranges hold the newest sample, which is
+    /// found without reading.
     fn has_open(&self, series: &Series, range: Range) -> bool {
-        self.newest_open(series, range).is_some() || !self.read_open(series, range).is_empty()
+        let (start, end) = (range.0.max(self.state.sealed), range.1);
+        self.newest_open(series, range).is_some()
+            || series.view(self.state.epoch, start, end).has_any(start, end)
     }
 
     /// What to read for a range, both ends of which belong to it.

@@ -6,6 +6,7 @@
 mod alerts;
 mod bad_input;
 mod crash;
+mod export;
 mod fixture;
 mod histograms;
 mod hostile;

@@ -1,5 +1,6 @@
 """A client generated from proto/ by grpcio-tools in an empty folder calls every RPC of every service."""
 
+import base64
 import importlib
 import itertools
 import json
@@ -38,6 +39,7 @@ CALLS = {
     "MetricsService.ListLabelNames": {},
     "MetricsService.ListLabelValues": {"name": "peer"},
     "MetricsService.Export": {"format": "EXPORT_FORMAT_JSON", "matchers": ["peer_written"]},
+    "MetricsService.Import": {"format": "IMPORT_FORMAT_INFLUX", "chunk": base64.b64encode(b"peer_imported value=7\n").decode()},
     "TargetsService.DiscoverTargets": {},
     "TargetsService.ListTargets": {},
     "TargetsService.AdoptTarget": lambda seen: {"name": discovered(seen)},
@@ -152,6 +154,7 @@ def check(seen):
     assert len(seen["MetricsService.ListSeries"].series) == 2, seen["MetricsService.ListSeries"]
     assert "python" in seen["MetricsService.ListLabelValues"].values
     assert b"peer_written" in seen["MetricsService.Export"].chunk
+    assert seen["MetricsService.Import"].byte_count == 22, seen["MetricsService.Import"]
     assert seen["SystemService.GetStoreStats"].head_series > 2, seen["SystemService.GetStoreStats"]
     assert seen["SystemService.VerifyStore"].WhichOneof("step"), seen["SystemService.VerifyStore"]
     assert seen["MetricsService.Erase"].samples == 2, seen["MetricsService.Erase"]

@@ -57,6 +57,28 @@ fn late_samples_find_their_place_and_later_ones_are_refused() {
 }
 
 #[test]
+fn whether_there_is_anything_is_told_as_reading_tells_it() {
+    let head = Head::new(10);
+    // Two stretches with a gap between them and within each step.
+    for second in (0..3000).step_by(10).chain((9000..9400).step_by(10)) {
+        put(&head, second, 1.0);
+    }
+    let series = &head.all()[0];
+    let mut told = [0, 0];
+    for start in -15..9500 {
+        for length in [0, 3, 9, 700] {
+            let range = (Timestamp::from_secs(start), Timestamp::from_secs(start + length));
+            let view = series.view(ALWAYS, range.0, range.1);
+            let mut read = Vec::new();
+            view.read(range.0, range.1, &mut read);
+            assert_eq!(view.has_any(range.0, range.1), !read.is_empty(), "{range:?}");
+            told[usize::from(read.is_empty())] += 1;
+        }
+    }
+    assert!(told[0] > 1000 && told[1] > 1000, "{told:?}");
+}
+
+#[test]
 fn repeated_times_are_duplicates_or_conflicts() {
     let head = Head::new(10);
     for second in 0..200 {

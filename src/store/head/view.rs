@@ -33,6 +33,20 @@ impl View {
         }
     }
 
+    /// Whether there is anything in the range; decodes no more than the one block that may span it.
+    pub(in crate::store) fn has_any(&self, start: Timestamp, end: Timestamp) -> bool {
+        let inside = |time: Timestamp| time >= start && time <= end;
+        let spans = || {
+            let mut samples = Vec::new();
+            blocks::read(&self.blocks, start, end, &mut samples);
+            !samples.is_empty()
+        };
+        !self.histograms.is_empty()
+            || self.tail.iter().any(|sample| inside(sample.timestamp))
+            || headers(&self.blocks).any(|header| inside(header.first) || inside(header.last))
+            || spans()
+    }
+
     /// Everything from `start` on as blocks.
     pub(in crate::store) fn into_blocks(mut self, start: Timestamp) -> Vec<u8> {
         let newest = headers(&self.blocks).last().map(|header| header.last);
