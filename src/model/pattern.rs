@@ -45,9 +45,8 @@ enum Class {
 impl Class {
     fn after(self, token: &str, c: char) -> Self {
         match (self, c) {
-            (Self::Outside, '[') => Self::Begins,
+            (Self::Outside, '[') | (Self::Begins, '^') => Self::Begins,
             (Self::Outside, _) => Self::Outside,
-            (Self::Begins, '^') => Self::Begins,
             (Self::Inside, ']') if token.len() == 1 => Self::Outside,
             _ => Self::Inside,
         }

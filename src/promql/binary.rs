@@ -106,10 +106,10 @@ pub(super) fn combine_slots(
             if matches!(op, Comparison::Equal | Comparison::NotEqual) =>
         {
             let holds = same(left, right) == (op == Comparison::Equal);
-            match binary.returns_bool {
-                true => Some(PointValue::Float(truth(holds))),
-                false => kept.value().filter(|_| holds),
+            if binary.returns_bool {
+                return Some(PointValue::Float(truth(holds)));
             }
+            kept.value().filter(|_| holds)
         }
         (Operator::Arithmetic(op), pair) => {
             distribution(op, pair, notes).map(|h| PointValue::Histogram(Arc::new(h)))
@@ -133,10 +133,11 @@ fn distribution(
     notes: &mut Notes,
 ) -> Option<Histogram> {
     let outcome = match (op, pair) {
-        (Arithmetic::Mul, (Slot::Histogram(histogram), Slot::Float(factor)))
-        | (Arithmetic::Mul, (Slot::Float(factor), Slot::Histogram(histogram))) => {
-            Ok(histogram.times(factor))
-        }
+        (
+            Arithmetic::Mul,
+            (Slot::Histogram(histogram), Slot::Float(factor))
+            | (Slot::Float(factor), Slot::Histogram(histogram)),
+        ) => Ok(histogram.times(factor)),
         (Arithmetic::Div, (Slot::Histogram(histogram), Slot::Float(divisor))) => {
             Ok(histogram.divided_by(divisor))
         }

@@ -133,8 +133,8 @@ pub(super) fn greater(best: f64, value: f64) -> f64 {
 /// The φ-quantile, interpolated between neighbours; NaN sorts before all numbers. Moves values about.
 pub(super) fn quantile(phi: f64, values: &mut [f64]) -> f64 {
     let Some((lower, weight)) = rank(phi, values.len()) else { return none(phi) };
-    let (_, at, above) = values.select_nth_unstable_by(lower, by_value);
-    let next = above.iter().copied().min_by(by_value).unwrap_or(*at);
+    let (_, at, above) = values.select_nth_unstable_by(lower, |a, b| by_value(*a, *b));
+    let next = above.iter().copied().min_by(|a, b| by_value(*a, *b)).unwrap_or(*at);
     *at * (1.0 - weight) + next * weight
 }
 
@@ -146,8 +146,8 @@ pub(super) fn quantile_of_sorted(phi: f64, values: &[f64]) -> f64 {
 }
 
 /// NaN before all numbers.
-pub(super) fn by_value(a: &f64, b: &f64) -> Ordering {
-    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b))
+pub(super) fn by_value(a: f64, b: f64) -> Ordering {
+    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(&b))
 }
 
 /// The place of the lower neighbour, and how much of the upper one goes in.

@@ -41,7 +41,7 @@ fn ask(address: &str, question: &str) -> (u16, Value) {
 }
 
 fn escaped(expr: &str) -> String {
-    expr.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    expr.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes()).map(char::from).collect()
 }
 
 /// Series of one metric with a sample every 15 s for the last quarter of an hour.

@@ -32,11 +32,13 @@ impl Histogram {
     }
 
     /// Every count and the sum times a factor.
+    #[must_use]
     pub fn times(&self, factor: f64) -> Self {
         Self::computed(self.mapped(|value| value * factor))
     }
 
     /// Every count and the sum divided by a number; divided by zero, no bucket is left.
+    #[must_use]
     pub fn divided_by(&self, divisor: f64) -> Self {
         let mut parts = self.mapped(|value| value / divisor);
         if divisor == 0.0 {
@@ -47,11 +49,13 @@ impl Histogram {
     }
 
     /// The same, with another hint.
+    #[must_use]
     pub fn hinted(&self, reset: ResetHint) -> Self {
         Self(HistogramParts { reset, ..self.0.clone() })
     }
 
     /// The same with a schema of at most `schema`; bounds of one's own stay as they are.
+    #[must_use]
     pub fn at_most(&self, schema: i32) -> Self {
         let mut parts = self.0.clone();
         parts.coarsen(schema);

@@ -128,7 +128,7 @@ fn first(members: &[&Column], wanted: &[usize]) -> Vec<Column> {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the sign is checked")]
 fn how_many(wanted: f64) -> Result<usize> {
-    if wanted.is_nan() || wanted.abs() >= 2_f64.powi(63) {
+    if wanted.is_nan() || wanted >= 2_f64.powi(63) {
         let wanted = shown(wanted);
         return Err(QueryError::Execution(format!("Scalar value {wanted} overflows int64")));
     }

@@ -113,26 +113,26 @@ impl Fold for Mean {
 /// The population variance by Welford's method, without correction, as Prometheus has it here.
 #[derive(Clone, Copy, Default)]
 struct Variance {
-    count: f64,
+    count: u32,
     mean: f64,
     squares: f64,
 }
 
 impl Fold for Variance {
     fn add(&mut self, value: f64) {
-        self.count += 1.0;
-        if self.count == 1.0 {
+        self.count += 1;
+        if self.count == 1 {
             self.mean = value;
             self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
             return;
         }
         let delta = value - self.mean;
-        self.mean += delta / self.count;
+        self.mean += delta / f64::from(self.count);
         self.squares += delta * (value - self.mean);
     }
 
     fn finish(self) -> f64 {
-        self.squares / self.count
+        self.squares / f64::from(self.count)
     }
 }
 
@@ -206,13 +206,14 @@ fn presence(op: Aggregation, labels: Labels, members: &[&Column]) -> Column {
     Column::of(labels, values)
 }
 
+/// What becomes of what the members of a group have at a step.
+type Reduce = fn(&[Present<'_>], &mut Notes) -> Option<PointValue>;
+
+/// A member, and what it has.
+type Present<'a> = (&'a Column, Slot<'a>);
+
 /// Sums or means where some members have histograms: step by step, since that is rare.
-fn mixed(
-    notes: &mut Notes,
-    labels: Labels,
-    members: &[&Column],
-    reduce: fn(&[(&Column, Slot<'_>)], &mut Notes) -> Option<PointValue>,
-) -> Column {
+fn mixed(notes: &mut Notes, labels: Labels, members: &[&Column], reduce: Reduce) -> Column {
     let steps = members.first().map_or(0, |column| column.values.len());
     let mut out = Column::empty(labels, steps);
     for step in 0..steps {
@@ -229,7 +230,7 @@ enum Alike<'a> {
     Histograms(Vec<(&'a Column, &'a Arc<Histogram>)>),
 }
 
-fn alike<'a>(slots: &[(&'a Column, Slot<'a>)], notes: &mut Notes) -> Option<Alike<'a>> {
+fn alike<'a>(slots: &[Present<'a>], notes: &mut Notes) -> Option<Alike<'a>> {
     let floats: Vec<f64> = slots.iter().filter_map(|(_, slot)| slot.float()).collect();
     let histograms: Vec<_> = slots
         .iter()
@@ -249,7 +250,7 @@ fn alike<'a>(slots: &[(&'a Column, Slot<'a>)], notes: &mut Notes) -> Option<Alik
     }
 }
 
-fn total(slots: &[(&Column, Slot<'_>)], notes: &mut Notes) -> Option<PointValue> {
+fn total(slots: &[Present<'_>], notes: &mut Notes) -> Option<PointValue> {
     match alike(slots, notes)? {
         Alike::Floats(values) => Some(PointValue::Float(numbers::sum(values))),
         Alike::Histograms(all) => {
@@ -262,7 +263,7 @@ fn total(slots: &[(&Column, Slot<'_>)], notes: &mut Notes) -> Option<PointValue>
     }
 }
 
-fn average(slots: &[(&Column, Slot<'_>)], notes: &mut Notes) -> Option<PointValue> {
+fn average(slots: &[Present<'_>], notes: &mut Notes) -> Option<PointValue> {
     match alike(slots, notes)? {
         Alike::Floats(values) => Some(PointValue::Float(numbers::mean(values.into_iter()))),
         Alike::Histograms(all) => {

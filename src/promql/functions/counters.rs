@@ -51,16 +51,16 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
 /// a counter stood at the first one, and by how much it rose since then: it was not below zero before.
 fn factor<T: Timed>(window: &Window<'_>, samples: &[T], since_zero: Option<(f64, f64)>) -> f64 {
     let [first, .., last] = samples else { return f64::NAN };
-    let sampled = (last.millis() - first.millis()) as f64;
-    let gaps = Gaps { sampled, count: (samples.len() - 1) as f64 };
+    let between = (last.millis() - first.millis()) as f64;
+    let gaps = Gaps { sampled: between, count: (samples.len() - 1) as f64 };
     let mut before = gaps.stretched(first.millis() - window.start, window.edges.0);
     if let Some((value, difference)) = since_zero
-        && value * sampled < before * difference
+        && value * between < before * difference
     {
-        before = sampled * (value / difference);
+        before = between * (value / difference);
     }
     let after = gaps.stretched(window.end - last.millis(), window.edges.1);
-    (sampled + before + after) / sampled
+    (between + before + after) / between
 }
 
 /// The time between samples of a window, in milliseconds in all, and how many gaps that is.

@@ -21,6 +21,12 @@ pub(super) fn radians(value: f64) -> f64 {
     value * std::f64::consts::PI / 180.0
 }
 
+/// Without overflow: there, the square of a large number and the number are far apart.
+pub(super) fn acosh(value: f64) -> f64 {
+    const LARGE: f64 = 268_435_456.0;
+    if value > LARGE { value.ln() + std::f64::consts::LN_2 } else { value.acosh() }
+}
+
 /// To the nearest multiple of the parameter (1 where there is none); halves go up.
 pub(super) fn round(value: f64, parameters: &[f64]) -> Option<f64> {
     // Prometheus divides by the inverse: fewer surprises with multiples such as 0.1.
@@ -61,6 +67,12 @@ fn at_most(greatest: f64, value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arcs_of_large_numbers_are_finite() {
+        assert!((acosh(1e308) - 709.889_355_822_726).abs() < 1e-9);
+        assert!((acosh(3e8) - 3e8_f64.acosh()).abs() < 1e-12);
+    }
 
     #[test]
     fn rounds_halves_up() {

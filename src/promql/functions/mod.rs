@@ -227,7 +227,7 @@ pub static FUNCTIONS: &[Function] = &[
         vectors::absent_over_time,
     ),
     Function::map("acos", "arc cosine", f64::acos),
-    Function::map("acosh", "inverse hyperbolic cosine", f64::acosh),
+    Function::map("acosh", "inverse hyperbolic cosine", math::acosh),
     Function::map("asin", "arc sine", f64::asin),
     Function::map("asinh", "inverse hyperbolic sine", f64::asinh),
     Function::map("atan", "arc tangent", f64::atan),

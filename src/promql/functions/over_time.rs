@@ -26,7 +26,7 @@ pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
 }
 
 pub(super) fn avg_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
-    reduced(window, notes, |mean, histogram, count| numbers::mean_step(mean, histogram, count))
+    reduced(window, notes, numbers::mean_step)
 }
 
 pub(super) fn min(window: &Window<'_>) -> Option<f64> {
@@ -131,7 +131,9 @@ pub(super) fn stdvar(window: &Window<'_>) -> Option<f64> {
 pub(super) fn median_deviation(window: &Window<'_>) -> Option<f64> {
     let mut values = window.to_vec();
     let median = numbers::quantile(0.5, &mut values);
-    values.iter_mut().for_each(|value| *value = (*value - median).abs());
+    for value in &mut values {
+        *value = (*value - median).abs();
+    }
     Some(numbers::quantile(0.5, &mut values))
 }
 

@@ -81,11 +81,11 @@ impl Sorted {
         self.window.extend(window.samples.iter().map(|s| (s.timestamp.as_millis(), s.value)));
         self.values.clear();
         self.values.extend(window.values());
-        self.values.sort_unstable_by(numbers::by_value);
+        self.values.sort_unstable_by(|a, b| numbers::by_value(*a, *b));
     }
 
     fn place(&self, value: f64) -> usize {
-        self.values.partition_point(|known| numbers::by_value(known, &value).is_lt())
+        self.values.partition_point(|known| numbers::by_value(*known, value).is_lt())
     }
 }
 
