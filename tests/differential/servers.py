@@ -1,0 +1,222 @@
+"""The two sides: a Prometheus as the oracle, and Balefire, each loaded with the same samples."""
+
+import contextlib
+import http.client
+import json
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+import urllib.parse
+
+import grpc
+from google.protobuf import message_factory
+from harness import Daemon, answers, eventually, free_port, process
+
+# So that an hour's samples of one series come before the next hour's of another: a head takes no older ones.
+SLICE_MS = 300_000
+# What Balefire takes for a subquery that names no step.
+CONFIG = "global:\n  evaluation_interval: 1m\n"
+TIMEOUT = 130
+FEATURES = ("promql-experimental-functions", "native-histograms")
+
+
+class Api:
+    """Prometheus' query API over one connection that is kept."""
+
+    def __init__(self, address):
+        self.address = address
+        self.connection = None
+
+    def get(self, path, **fields):
+        """The answer as JSON, whatever its status."""
+        target = f"{path}?{urllib.parse.urlencode(fields)}"
+        for again in (True, False):
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+            try:
+                self.connection.request("GET", target)
+                answer = self.connection.getresponse()
+                return answer.status, answer.read()
+            except (http.client.HTTPException, OSError):
+                self.connection.close()
+                self.connection = None
+                if not again:
+                    raise
+        return None
+
+    def instant(self, expr, at):
+        status, body = self.get("/api/v1/query", query=expr, time=at)
+        return json.loads(body)
+
+    def range(self, expr, start, end, step):
+        status, body = self.get("/api/v1/query_range", query=expr, start=start, end=end, step=step)
+        return json.loads(body)
+
+
+class Oracle(Api):
+    """A Prometheus in a folder of its own."""
+
+    def __init__(self, program):
+        self.program = program
+        self.version = tuple(int(part) for part in version_of(program).split(".")[:2])
+        super().__init__(f"127.0.0.1:{free_port()}")
+        self._stack = contextlib.ExitStack()
+
+    @property
+    def modern(self):
+        """Whether it has the semantics of 3.x, which Balefire follows."""
+        return self.version >= (3, 0)
+
+    def __enter__(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="bfo", dir="/tmp"))
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        (folder / "prometheus.yml").write_text(CONFIG)
+        with open(folder / "log", "wb") as log:
+            self.child = self._stack.enter_context(process(
+                self.program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={self.address}", "--web.enable-remote-write-receiver", "--log.level=warn",
+                "--storage.tsdb.retention.time=100y", *(["--enable-feature=" + ",".join(FEATURES)] if self.modern else []),
+                stdout=log, stderr=log, cwd=folder))
+        try:
+            eventually("Prometheus is ready", lambda: answers(f"http://{self.address}/-/ready"))
+        except BaseException:
+            print((folder / "log").read_text())
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def load(self, data):
+        for series in slices(data):
+            self._write(b"".join(field(1, encode(each, samples, histograms)) for each, samples, histograms in series))
+
+    def _write(self, request):
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("POST", "/api/v1/write", snappy(request), {
+                "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy",
+                "X-Prometheus-Remote-Write-Version": "0.1.0"})
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status in (200, 204), f"remote write: {answer.status} {text.decode()}"
+
+
+def version_of(program):
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return (said.stdout + said.stderr).split("version ")[1].split()[0].split("+")[0]
+
+
+def slices(data):
+    """The series with their samples, a stretch of time after the other."""
+    places = {id(series): [0, 0] for series in data.series}
+    for end in range(data.start_ms + SLICE_MS, data.end_ms + 2 * SLICE_MS, SLICE_MS):
+        batch = []
+        for series in data.series:
+            place = places[id(series)]
+            samples = take(series.samples, place, 0, end)
+            histograms = take(series.histograms, place, 1, end)
+            if samples or histograms:
+                batch.append((series, samples, histograms))
+        if batch:
+            yield batch
+
+
+def take(points, place, which, end):
+    """Those from `place` on that lie before `end`; moves the place."""
+    first = last = place[which]
+    while last < len(points) and points[last][0] < end:
+        last += 1
+    place[which] = last
+    return points[first:last]
+
+
+# Remote write 1.0: protobuf by hand, in Snappy's block format with nothing but literals.
+
+def varint(value):
+    out = bytearray()
+    value &= (1 << 64) - 1
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def field(number, body):
+    """Of wire type 2: a length, then bytes."""
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def encode(series, samples, histograms):
+    labels = b"".join(field(1, field(1, name.encode()) + field(2, value.encode()))
+                      for name, value in sorted(series.labels.items()))
+    return labels + b"".join(field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(at)) for at, value in samples)
+
+
+def snappy(data):
+    """The length, then literals, each with a tag of 61 << 2 and its length less one in two bytes."""
+    out = [varint(len(data))]
+    for start in range(0, len(data), 1 << 16):
+        literal = data[start:start + (1 << 16)]
+        out.append(struct.pack("<BH", 61 << 2, len(literal) - 1) + literal)
+    return b"".join(out)
+
+
+class Balefire(Api):
+    """The daemon, without anything that it would do by itself."""
+
+    def __init__(self):
+        self.daemon = Daemon('[global]\nevaluation_interval = "1h"\n[discovery]\nenabled = false\n')
+
+    def __enter__(self):
+        self.daemon.__enter__()
+        super().__init__(self.daemon.status().http_address)
+        return self
+
+    def __exit__(self, *error):
+        self.daemon.__exit__(*error)
+
+    def load(self, data):
+        service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
+        method = service.methods_by_name["Write"]
+        request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
+        write = self.daemon.channel.unary_unary("/balefire.v1.MetricsService/Write", request.SerializeToString, response.FromString)
+        for batch in slices(data):
+            message = request()
+            for each, samples, _ in batch:
+                series = message.series.add(labels=each.labels)
+                for at, value in samples:
+                    series.samples.add(timestamp_ms=at, value=value)
+            answer = write(message, timeout=TIMEOUT)
+            assert not answer.rejected_count, f"Balefire refuses {answer.rejections[0]}"
+
+    def range(self, expr, start, end, step):
+        status, body = self.get("/api/v1/query_range", query=expr, start=start, end=end, step=step)
+        if status != 404:
+            return json.loads(body)
+        return self.grpc_range(expr, start, end, step)
+
+    def grpc_range(self, expr, start, end, step):
+        service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
+        method = service.methods_by_name["QueryRange"]
+        request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
+        ask = self.daemon.channel.unary_unary("/balefire.v1.MetricsService/QueryRange", request.SerializeToString, response.FromString)
+        message = request(expr=expr)
+        message.start.FromMilliseconds(round(start * 1000))
+        message.end.FromMilliseconds(round(end * 1000))
+        message.step.FromMilliseconds(round(step * 1000))
+        try:
+            answer = ask(message, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                return {"status": "success", "data": {"resultType": "matrix", "result": []}}
+            kind = {grpc.StatusCode.INVALID_ARGUMENT: "bad_data"}.get(error.code(), "execution")
+            return {"status": "error", "errorType": kind, "error": error.details()}
+        result = [{"metric": dict(each.labels), "values": [[s.timestamp_ms / 1000, repr(s.value)] for s in each.samples]}
+                  for each in answer.matrix.series]
+        return {"status": "success", "data": {"resultType": "matrix", "result": result}}
