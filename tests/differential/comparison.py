@@ -4,7 +4,7 @@ import math
 import re
 
 TOLERANCE = 1e-12
-ORDERED = re.compile(r"^\s*(sort|sort_desc|sort_by_label|sort_by_label_desc|topk|bottomk)\b")
+ORDERED = re.compile(r"\s*(sort|sort_desc|sort_by_label|sort_by_label_desc|topk|bottomk)\s*\(")
 
 
 def same_number(left, right, tolerance=TOLERANCE):
@@ -16,6 +16,18 @@ def same_number(left, right, tolerance=TOLERANCE):
     if math.isinf(left) or math.isinf(right):
         return False
     return abs(left - right) <= tolerance * max(abs(left), abs(right))
+
+
+def is_ordered(expr):
+    """Whether the order of a vector is a part of the answer: a sorting call, and nothing around it."""
+    called, depth = ORDERED.match(expr), 0
+    if not called:
+        return False
+    for at, c in enumerate(expr[called.end() - 1:]):
+        depth += (c == "(") - (c == ")")
+        if not depth:
+            return not expr[called.end() + at:].strip()
+    return False
 
 
 def key(series):
@@ -59,7 +71,7 @@ def by_labels(left, right):
 def vector(expr, left, right, tolerance):
     if len(left) != len(right):
         return by_labels(left, right)[2] or f"{len(left)} series against {len(right)}"
-    if ORDERED.match(expr) and [key(series) for series in left] != [key(series) for series in right]:
+    if is_ordered(expr) and [key(series) for series in left] != [key(series) for series in right]:
         values = [[series["value"][1] for series in side] for side in (left, right)]
         if values[0] != values[1]:
             return by_labels(left, right)[2] or f"order: values {values[0][:6]} against {values[1][:6]}"

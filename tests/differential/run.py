@@ -92,18 +92,30 @@ class Run:
         return full
 
     def differs(self, case):
-        def still(part):
-            answers = self.ask(part, case.way, case.times)
-            return bool(comparison.difference(part, *answers))
-        part = minimized(case.expr, still)
-        if part != case.expr:
-            answers = self.ask(part, case.way, case.times)
-            wrong = comparison.difference(part, *answers)
-            case = Case(part, case.way, case.times, *answers, wrong or case.wrong)
+        """Explained, or reduced and kept. A part that is explained explains what is around it."""
         if explained := known.explanation(case, self.oracle.version):
             self.explained[explained.name] += 1
+            return
+        unexplained = explained = None
+
+        def still(part):
+            nonlocal unexplained, explained
+            smaller = self.case(part, case.way, case.times)
+            if smaller:
+                explained = known.explanation(smaller, self.oracle.version)
+                unexplained = None if explained else smaller
+            return smaller is not None
+        minimized(case.expr, still)
+        if explained:
+            self.explained[explained.name] += 1
         else:
-            self.cases.append(case)
+            self.cases.append(unexplained or case)
+
+    def case(self, expr, way, times):
+        """The difference, if there is one."""
+        answers = self.ask(expr, way, times)
+        wrong = comparison.difference(expr, *answers)
+        return Case(expr, way, times, *answers, wrong) if wrong else None
 
 
 def answer_kind(answer):
