@@ -67,8 +67,10 @@ def values(name, series, steps):
         # The buckets of a histogram are neighbours, and each holds what the one before it does.
         histogram, bucket = divmod(series % 100 - 30, len(LE))
         grows = (bucket + 1) * (histogram + series // 100 % 5 + 1)
-        return [float(100_000 * (bucket + 1) + step * grows + (step % 3) * bucket) for step in steps]
-    return [float(100_000 + series % 5000 + step * (series % 40) + (step * 13 + series) % 11) for step in steps]
+        return [float(100_000 * (bucket + 1) + step * grows * 2 + (step % 3) * bucket) for step in steps]
+    # Rates of their own: topk leaves the order of equal ones to chance.
+    rate = 11 + 3 * (series * 7919 % 100_003)
+    return [float(100_000 + step * rate + (step * 13 + series) % 11) for step in steps]
 
 
 def to_balefire(data, socket):

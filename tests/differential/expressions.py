@@ -151,12 +151,9 @@ class Generator:
             lambda: f"{self.pick(over_time)}_over_time({text})",
             lambda: f"quantile_over_time({self.parameter(depth, QUANTILES)}, {text})",
             lambda: f"predict_linear({text}, {self.parameter(depth, ('600', '3600', '-60'))})",
-            lambda: f"{self.smoothing()}({text}, {self.pick(('0.1', '0.5', '0.9'))}, {self.pick(('0.1', '0.3', '0.8', '1', '0'))})",
+            lambda: f"double_exponential_smoothing({text}, {self.pick(('0.1', '0.5', '0.9'))}, {self.pick(('0.1', '0.3', '0.8', '1', '0'))})",
             lambda: f"absent_over_time({text})"), (10, 3, 2, 2, 1))[0]()
         return Vector(call, labels)
-
-    def smoothing(self):
-        return "double_exponential_smoothing" if self.modern else "holt_winters"
 
     def parameter(self, depth, usual):
         return self.scalar(depth - 1) if self.chance(0.1) else self.pick(usual)

@@ -17,12 +17,14 @@ import time
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1] / "peers")]
 
 import comparison
+import corpus
 import known
 from dataset import Dataset
 from expressions import Generator
 from minimize import minimized
 from servers import Balefire, Oracle
 
+OPERATORS = pathlib.Path(__file__).with_name("operators.promql")
 DEBIAN = "/usr/bin/prometheus"
 # Of the random expressions, so many at least shall have something to give.
 FULL_SHARE = 0.5
@@ -174,27 +176,40 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=5000, help="of random expressions")
     parser.add_argument("--oracle", default=DEBIAN, help="a prometheus; Debian's, where nothing is said")
-    parser.add_argument("--file", action="append", type=pathlib.Path, default=[], help="expressions to ask beside, one in each line")
+    parser.add_argument("--file", action="append", type=pathlib.Path, default=[OPERATORS],
+                        help="expressions to ask beside, one in each line; operators.promql is one")
+    parser.add_argument("--corpus", action="store_true", help="fetch published dashboards and alerts, and ask what they do")
     parser.add_argument("--end", type=int, help="of the samples, in Unix seconds, to repeat a run")
     parser.add_argument("--shown", type=int, default=50, help="kinds of differences to print")
     options = parser.parse_args()
     sys.exit(1 if compare(options) else 0)
 
 
+def read(paths):
+    """The expressions of files, one in each line."""
+    for path in paths:
+        lines = path.read_text().splitlines()
+        yield from (line for line in lines if line.strip() and not line.startswith("#"))
+
+
 def compare(options):
     """Runs it all; the number of differences that nothing explains."""
     end_ms = options.end * 1000 if options.end else int(time.time() * 1000) - AGE_MS
     data = Dataset(options.seed, end_ms)
+    written = list(read(options.file))
+    if options.corpus:
+        for package, expressions in corpus.published():
+            print(f"{len(expressions)} expressions of {package}")
+            written += expressions
+        corpus.invent(data, written)
     print(f"seed {options.seed}, samples until {data.end_ms // 1000}", flush=True)
     with contextlib.ExitStack() as stack:
         oracle, balefire = stack.enter_context(Oracle(options.oracle)), stack.enter_context(Balefire())
         for server in (oracle, balefire):
             server.load(data)
         run = Run(oracle, balefire, data, options.seed, on_grid=oracle.modern)
-        for path in options.file:
-            for line in path.read_text().splitlines():
-                if line.strip() and not line.startswith("#"):
-                    run.check(line)
+        for expr in written:
+            run.check(expr)
         random_expressions(run, Generator(options.seed, data, oracle.modern), options.count)
         report(run, options.shown)
     return len(run.cases)

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -56,6 +57,9 @@ class Api:
         return json.loads(body)
 
 
+RENAMED = (r"holt_winters", "double_exponential_smoothing")
+
+
 class Oracle(Api):
     """A Prometheus in a folder of its own."""
 
@@ -90,6 +94,11 @@ class Oracle(Api):
 
     def __exit__(self, *_):
         self._stack.close()
+
+    def get(self, path, **fields):
+        # A function that 3.0 gave another name.
+        fields["query"] = re.sub(*(RENAMED if self.modern else RENAMED[::-1]), fields["query"])
+        return super().get(path, **fields)
 
     def load(self, data):
         for series in slices(data):
