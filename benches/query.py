@@ -254,4 +254,5 @@ def main():
         write_into(ROOT / "docs/benchmarks.md", table.lines)
 
 
-main()
+if __name__ == "__main__":
+    main()

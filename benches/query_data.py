@@ -6,12 +6,11 @@ information. Values are a function of series and step, the same for all servers.
 
 import http.client
 import itertools
-import struct
 import time
 
 import grpc
 from google.protobuf import message_factory
-from servers import field, snappy, varint
+import wire
 
 INTERVAL_MS = 30_000
 LE = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
@@ -62,15 +61,15 @@ def values(name, series, steps):
     if name == "app_memory_bytes":
         return [4096.0 * (50_000 + (series * 7919 + step * 104_729) % 20_011) for step in steps]
     if name == "app_cpu_seconds_total":
-        return [round(100_000 + series % 1000 + step * (3 + series % 23) + (step * 31 + series) % 7 * 0.37, 2) for step in steps]
+        return [round(1e9 + series % 1000 + step * (3 + series % 23) + (step * 31 + series) % 7 * 0.37, 2) for step in steps]
     if name == "app_latency_seconds_bucket":
         # The buckets of a histogram are neighbours, and each holds what the one before it does.
         histogram, bucket = divmod(series % 100 - 30, len(LE))
         grows = (bucket + 1) * (histogram + series // 100 % 5 + 1)
-        return [float(100_000 * (bucket + 1) + step * grows * 2 + (step % 3) * bucket) for step in steps]
+        return [float(10**9 * (bucket + 1) + step * grows * 2 + (step % 3) * bucket) for step in steps]
     # Rates of their own: topk leaves the order of equal ones to chance.
     rate = 11 + 3 * (series * 7919 % 100_003)
-    return [float(100_000 + step * rate + (step * 13 + series) % 11) for step in steps]
+    return [float(10**9 + step * rate + (step * 13 + series) % 11) for step in steps]
 
 
 def to_balefire(data, socket):
@@ -111,16 +110,13 @@ def stream_requests(data, request, sent):
 def to_remote(data, port):
     """By remote write, ten minutes of each series at a time."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    encoded = [b"".join(field(1, field(1, name.encode()) + field(2, value.encode())) for name, value in sorted(labels.items()))
-               for labels in data.labels]
+    encoded = [wire.labels(labels) for labels in data.labels]
     for times, of in data.blocks(20):
-        tails = [b"\x10" + varint(at) for at in times]
         batch = BATCH // len(times)
         for first in range(0, len(encoded), batch):
-            body = b"".join(field(1, encoded[series] + b"".join(
-                field(2, b"\x09" + struct.pack("<d", value) + tail) for value, tail in zip(of(series), tails)))
-                for series in range(first, min(first + batch, len(encoded))))
-            connection.request("POST", "/api/v1/write", snappy(body), {
+            body = b"".join(wire.field(1, encoded[series] + b"".join(map(wire.sample, times, of(series))))
+                            for series in range(first, min(first + batch, len(encoded))))
+            connection.request("POST", "/api/v1/write", wire.snappy(body), {
                 "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"})
             answer = connection.getresponse()
             text = answer.read()

@@ -130,3 +130,21 @@ def histogram(left, right, tolerance):
         if a[0] != b[0] or not all(same_number(x, y, tolerance) for x, y in zip(a[1:], b[1:])):
             return f"bucket {a} against {b}"
     return None
+
+
+POSITION = re.compile(r" \(\d+:\d+\)")
+NUMBER = re.compile(r"-?\d+\.\d+(e[-+]\d+)?")
+
+
+def said(text):
+    """Without positions, and with numbers as exact as others are."""
+    return NUMBER.sub(lambda number: f"{float(number[0]):.10g}", POSITION.sub("", text))
+
+
+def notes(expected, got):
+    """What warnings and infos differ; positions do not count, and what was left out of many cannot be compared."""
+    for name in ("warnings", "infos"):
+        theirs, ours = ({said(text) for text in answer.get(name, ())} for answer in (expected, got))
+        if theirs != ours and not any("omitted" in text for text in theirs):
+            return f"{name}: missing {sorted(theirs - ours)}, unexpected {sorted(ours - theirs)}"
+    return None

@@ -9,6 +9,8 @@ import math
 import random
 import struct
 
+import native
+
 # The NaN that ends a series: https://prometheus.io/docs/specs/prw/remote_write_spec/, stale markers.
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 NAN = math.nan
@@ -40,7 +42,7 @@ class Metric:
 class Dataset:
     """Everything, between `start_ms` and `end_ms`."""
 
-    def __init__(self, seed, end_ms, minutes=120):
+    def __init__(self, seed, end_ms, minutes=120, with_native=False):
         self.random = random.Random(f"data {seed}")
         self.end_ms = end_ms // MINUTE_MS * MINUTE_MS + PHASE_MS
         self.start_ms = self.end_ms - minutes * MINUTE_MS
@@ -49,6 +51,8 @@ class Dataset:
         services(self)
         probes(self)
         oddities(self)
+        if with_native:
+            native.histograms(self)
         self.series.sort(key=lambda series: sorted(series.labels.items()))
 
     def add(self, kind, name, labels, values, times=None):
@@ -67,7 +71,7 @@ class Dataset:
 
     def regular(self, interval_ms=15_000, jitter_ms=0):
         """Times at an interval, some of them a little late, as a scraper is."""
-        phase = self.random.randrange(0, interval_ms // 2, 10)
+        phase = self.random.randrange(0, interval_ms // 2, self.random.choice((10, 1000)))
         for at in range(self.start_ms + phase, self.end_ms, interval_ms):
             late = self.random.randrange(0, jitter_ms, 10) if jitter_ms else 0
             yield at + late

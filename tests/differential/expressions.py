@@ -136,16 +136,16 @@ class Generator:
         return make(depth - 1)
 
     def leaf(self, *_):
-        metric = self.metric("gauge", "counter", "gauge", "bucket", "special", "info")
+        metric = self.metric("gauge", "counter", "gauge", "bucket", "special", "info", "native", "native gauge")
         return Vector(self.selector(metric) + self.modifiers(), frozenset(metric.labels) - {"__name__"})
 
     def over_range(self, depth):
         if self.chance(0.5):
             function = self.pick(RANGES)
             counters = function in ("rate", "increase", "irate", "resets")
-            text, labels = self.matrix(depth, *(("counter", "bucket") if counters else ("gauge", "special", "counter")))
+            text, labels = self.matrix(depth, *(("counter", "bucket", "native") if counters else ("gauge", "special", "counter", "native gauge")))
             return Vector(f"{function}({text})", labels)
-        text, labels = self.matrix(depth, "gauge", "counter", "special")
+        text, labels = self.matrix(depth, "gauge", "counter", "special", "native", "native gauge")
         over_time = OVER_TIME + MODERN_OVER_TIME if self.modern else OVER_TIME
         call = self.random.choices((
             lambda: f"{self.pick(over_time)}_over_time({text})",
@@ -260,8 +260,24 @@ class Generator:
             return Vector(f"{self.pick(DATES)}({self.pick((inner.text, inner.text, 'vector(time())', ''))})", inner.labels)
         return Vector(f"-{inner}", inner.labels, False)
 
+    def native(self, depth):
+        """What can be done with native histograms."""
+        kind = self.pick(("native", "native", "native gauge"))
+        text, labels = self.matrix(0, kind)
+        metric = self.metric(kind)
+        vector = self.pick((f"rate({text})", f"increase({text})", f"sum({metric.name})", f"sum by (job) (rate({text}))", f"avg_over_time({text})",
+                            f"{self.selector(metric)}{self.modifiers()}", f"avg({self.selector(metric)})", f"-{metric.name}", f"2 * {metric.name}",
+                            f"{metric.name} / 3", f"{metric.name} - {metric.name} offset 5m", f"delta({text})", f"sum_over_time({text})"))
+        number = self.parameter(depth, QUANTILES)
+        call = self.pick((f"histogram_quantile({number}, {vector})", f"histogram_avg({vector})", f"histogram_count({vector})", f"histogram_sum({vector})",
+                          f"histogram_stddev({vector})", f"histogram_stdvar({vector})", f"histogram_fraction({self.pick(('0', '-Inf', '-1', '0.2'))}, "
+                          f"{self.pick(('1', '0.5', '+Inf', '3.7'))}, {vector})", vector, vector))
+        return Vector(call, labels, call.endswith(")") and not call.startswith("-"))
+
     def quantile(self, depth):
         """As dashboards ask for quantiles, and as they should not."""
+        if "native" in self.kinds and self.chance(0.5):
+            return self.native(depth)
         metric = self.pick(self.kinds["bucket"])
         buckets = f"rate({self.selector(metric)}[{self.pick(DURATIONS[2:])}]{self.modifiers()})"
         labels = frozenset(metric.labels) - {"__name__", "le"}

@@ -77,6 +77,18 @@ def numbers(check):
     return applies
 
 
+def same_values(case):
+    """Whether both sides have the same numbers at each time, though of other series."""
+    sides = []
+    for answer in (case.expected, case.got):
+        times = {}
+        for series in answer["data"]["result"]:
+            for at, value in series.get("values") or [series.get("value", (0, 0))]:
+                times.setdefault(at, []).append(float(value))
+        sides.append({at: sorted(map(repr, values)) for at, values in times.items()})
+    return sides[0] == sides[1]
+
+
 def call_of(names):
     """Whether the expression is a call of one of these, and nothing around it."""
     return has(rf"^\s*({names})\b.*[)\]]\s*$")
@@ -108,6 +120,14 @@ KNOWN = (
     Known("sums compensate", "3.x compensates errors of rounding in more places than 2.42", old, all_of(both_answer, has(SUMS), close(1e-9))),
     Known("sums of extremes", "… and where numbers cancel, or overflow, nothing else is left", old,
           all_of(both_answer, has(SUMS), has("odd_values|1e308"))),
+    Known("functions of a newer one", "start() and end() came after 3.5", every,
+          all_of(only_they_fail, has(r"(?<!@)\b(start|end) ?\(\)"))),
+    Known("info over a range", "3.5 takes information of other series where one has no sample at a step", every,
+          all_of(both_answer, has(r"\binfo\("), lambda case: case.expected["data"]["resultType"] == "matrix")),
+    Known("timestamp of both", "3.5 forgets the offset where timestamp() has a selector with `@` as well", every,
+          all_of(both_answer, has(r"\btimestamp\b"), has("@"), has("offset"))),
+    Known("ties", "which of equal values is the greatest is not defined", every,
+          all_of(both_answer, call_of("topk|bottomk|limitk"), same_values)),
     Known("matrix in parentheses", "a range selector in parentheses at the top fails with `unexpected number of samples`", every,
           all_of(only_they_fail, their_error("unexpected number of samples"))),
     Known("dates of what is no time", "Go leaves the conversion of NaN, infinities and huge numbers to integers to the processor", every,

@@ -3,6 +3,8 @@
 import re
 
 TOKEN = re.compile(r"""\s+|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[A-Za-z_:][\w:]*|[\d.][\w.]*|[=!<>]=|[=!]~|.""", re.DOTALL)
+# No expressions where they stand in brackets or behind `@`, but something else where they stand alone.
+DURATION = re.compile(r"-?\s*(\d+(ms|[smhdwy]))+|(start|end)\s*\(\s*\)")
 PAIRS = {")": "(", "]": "[", "}": "{"}
 TRIES_MAX = 1500
 
@@ -19,7 +21,7 @@ def spans(text):
                 open_brackets.append(token)
             elif token in PAIRS and (not open_brackets or open_brackets.pop() != PAIRS[token]):
                 break
-            if not open_brackets:
+            if not open_brackets and not DURATION.fullmatch(text[start:end]):
                 found.add(text[start:end])
     return sorted(found - {text}, key=len)
 

@@ -6,13 +6,14 @@ import json
 import pathlib
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 import time
 import urllib.parse
 
 import grpc
+import native
+import wire
 from google.protobuf import message_factory
 from harness import Daemon, answers, eventually, free_port, process
 
@@ -102,12 +103,12 @@ class Oracle(Api):
 
     def load(self, data):
         for series in slices(data):
-            self._write(b"".join(field(1, encode(each, samples, histograms)) for each, samples, histograms in series))
+            self._write(b"".join(wire.field(1, encode(*part)) for each in series for part in in_order(*each)))
 
     def _write(self, request):
         connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
         with contextlib.closing(connection):
-            connection.request("POST", "/api/v1/write", snappy(request), {
+            connection.request("POST", "/api/v1/write", wire.snappy(request), {
                 "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy",
                 "X-Prometheus-Remote-Write-Version": "0.1.0"})
             answer = connection.getresponse()
@@ -144,36 +145,17 @@ def take(points, place, which, end):
     return points[first:last]
 
 
-# Remote write 1.0: protobuf by hand, in Snappy's block format with nothing but literals.
-
-def varint(value):
-    out = bytearray()
-    value &= (1 << 64) - 1
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def field(number, body):
-    """Of wire type 2: a length, then bytes."""
-    return varint(number << 3 | 2) + varint(len(body)) + body
+def in_order(series, samples, histograms):
+    """The same in parts: of one part, Prometheus takes all samples before any histogram."""
+    if not samples or not histograms:
+        return [(series, samples, histograms)]
+    points = sorted([(at, 0, value) for at, value in samples] + [(at, 1, value) for at, value in histograms], key=lambda point: point[:2])
+    return [(series, [(at, value)] * (kind == 0), [(at, value)] * (kind == 1)) for at, kind, value in points]
 
 
 def encode(series, samples, histograms):
-    labels = b"".join(field(1, field(1, name.encode()) + field(2, value.encode()))
-                      for name, value in sorted(series.labels.items()))
-    return labels + b"".join(field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(at)) for at, value in samples)
-
-
-def snappy(data):
-    """The length, then literals, each with a tag of 61 << 2 and its length less one in two bytes."""
-    out = [varint(len(data))]
-    for start in range(0, len(data), 1 << 16):
-        literal = data[start:start + (1 << 16)]
-        out.append(struct.pack("<BH", 61 << 2, len(literal) - 1) + literal)
-    return b"".join(out)
+    body = wire.labels(series.labels) + b"".join(wire.sample(at, value) for at, value in samples)
+    return body + b"".join(wire.field(4, native.to_remote(at, histogram)) for at, histogram in histograms)
 
 
 class Balefire(Api):
@@ -191,18 +173,49 @@ class Balefire(Api):
         self.daemon.__exit__(*error)
 
     def load(self, data):
+        self.native = "native_gauge" in data.metrics
         service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
         method = service.methods_by_name["Write"]
         request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
         write = self.daemon.channel.unary_unary("/balefire.v1.MetricsService/Write", request.SerializeToString, response.FromString)
         for batch in slices(data):
             message = request()
-            for each, samples, _ in batch:
+            for each, samples, histograms in batch:
                 series = message.series.add(labels=each.labels)
                 for at, value in samples:
                     series.samples.add(timestamp_ms=at, value=value)
+                for at, histogram in histograms:
+                    native.to_balefire(series, at, histogram)
             answer = write(message, timeout=TIMEOUT)
             assert not answer.rejected_count, f"Balefire refuses {answer.rejections[0]}"
+
+    def call(self, name):
+        """A method of the service, and its request's class."""
+        service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
+        method = service.methods_by_name[name]
+        request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
+        return request, self.daemon.channel.unary_unary(f"/balefire.v1.MetricsService/{name}", request.SerializeToString, response.FromString)
+
+    def instant(self, expr, at):
+        answer = super().instant(expr, at)
+        if not self.native or answer["status"] == "error" or answer["data"]["resultType"] not in ("vector", "matrix"):
+            return answer
+        request, ask = self.call("Query")
+        message = request(expr=expr)
+        message.time.FromMilliseconds(round(at * 1000))
+        try:
+            said = ask(message, timeout=TIMEOUT)
+        except grpc.RpcError:
+            return answer
+        entries = {tuple(sorted(each.labels.items())): each for each in (*said.vector.entries, *said.matrix.series)}
+        for series in answer["data"]["result"]:
+            each = entries.get(tuple(sorted(series["metric"].items())))
+            if each is not None and said.HasField("vector") and each.HasField("histogram"):
+                del series["value"]
+                series["histogram"] = [at, native.shown(each.histogram)]
+            elif each is not None and said.HasField("matrix") and each.histograms:
+                series["histograms"] = [[h.timestamp_ms / 1000, native.shown(h)] for h in each.histograms]
+        return answer
 
     def range(self, expr, start, end, step):
         status, body = self.get("/api/v1/query_range", query=expr, start=start, end=end, step=step)
@@ -226,6 +239,13 @@ class Balefire(Api):
                 return {"status": "success", "data": {"resultType": "matrix", "result": []}}
             kind = {grpc.StatusCode.INVALID_ARGUMENT: "bad_data"}.get(error.code(), "execution")
             return {"status": "error", "errorType": kind, "error": error.details()}
-        result = [{"metric": dict(each.labels), "values": [[s.timestamp_ms / 1000, repr(s.value)] for s in each.samples]}
-                  for each in answer.matrix.series]
-        return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+        result = []
+        for each in answer.matrix.series:
+            series = {"metric": dict(each.labels)}
+            if each.samples:
+                series["values"] = [[s.timestamp_ms / 1000, repr(s.value)] for s in each.samples]
+            if each.histograms:
+                series["histograms"] = [[h.timestamp_ms / 1000, native.shown(h)] for h in each.histograms]
+            result.append(series)
+        data = {"resultType": "matrix", "result": result}
+        return {"status": "success", "data": data, "warnings": list(answer.warnings), "infos": list(answer.infos)}
