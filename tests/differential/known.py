@@ -78,13 +78,13 @@ def numbers(check):
 
 
 def same_values(case):
-    """Whether both sides have the same numbers at each time, though of other series."""
+    """Whether both sides have the same numbers at each time, though of other series. -0 is as great as 0."""
     sides = []
     for answer in (case.expected, case.got):
         times = {}
         for series in answer["data"]["result"]:
             for at, value in series.get("values") or [series.get("value", (0, 0))]:
-                times.setdefault(at, []).append(float(value))
+                times.setdefault(at, []).append(float(value) + 0.0)
         sides.append({at: sorted(map(repr, values)) for at, values in times.items()})
     return sides[0] == sides[1]
 
@@ -115,6 +115,8 @@ KNOWN = (
           all_of(call_of("rate|increase"), numbers(lambda theirs, ours: 1 < theirs / (ours or math.nan) < 1.41))),
     Known("beginning near zero, at a subquery's steps", "as above", old,
           all_of(both_answer, has(r"\b(rate|increase)\b"), has(SUBQUERY))),
+    Known("subqueries that are fixed", "2.42 gives points of the first step, or of none, where `@` fixes a subquery", old,
+          all_of(both_answer, has(SUBQUERY), has("@"))),
     Known("nested subqueries", "a subquery's steps lie on a grid, where windows within begin: 2.42 has them closed on the left", old,
           all_of(both_answer, has(SUBQUERY + ".*:[^\\]]*\\]"))),
     Known("sums compensate", "3.x compensates errors of rounding in more places than 2.42", old, all_of(both_answer, has(SUMS), close(1e-9))),
