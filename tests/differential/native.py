@@ -167,12 +167,14 @@ def mixed(data, name, labels):
 
 def shown(message):
     buckets = [(1, *end_points(message, each.index)[::-1], each.count) for each in reversed(message.negative)]
-    buckets = [[1, -upper, -lower, count] for _, upper, lower, count in buckets]
+    buckets = [[1, -upper, -(message.zero_threshold if 0 < lower < message.zero_threshold else lower), count] for _, upper, lower, count in buckets]
     if message.zero_count > 0:
         threshold = message.zero_threshold
         buckets.append([3, -threshold, threshold, message.zero_count])
     for each in message.positive:
         lower, upper = end_points(message, each.index)
+        if 0 < lower < message.zero_threshold:
+            lower = message.zero_threshold
         buckets.append([3 if lower == -math.inf else 0, lower, upper, each.count])
     return {"count": repr(message.count), "sum": repr(message.sum), "buckets": [[kind, *map(repr, rest)] for kind, *rest in buckets if rest[2]]}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 import pathlib
 import re
@@ -103,12 +104,16 @@ class Oracle(Api):
 
     def load(self, data):
         for series in slices(data):
-            self._write(b"".join(wire.field(1, encode(*part)) for each in series for part in in_order(*each)))
+            mixed = [each for each in series if each[1] and each[2]]
+            self._write(wire.field(1, encode(*each)) for each in series if each not in mixed)
+            for each in mixed:
+                for part in in_order(*each):
+                    self._write([wire.field(1, encode(*part))])
 
-    def _write(self, request):
+    def _write(self, series):
         connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
         with contextlib.closing(connection):
-            connection.request("POST", "/api/v1/write", wire.snappy(request), {
+            connection.request("POST", "/api/v1/write", wire.snappy(b"".join(series)), {
                 "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy",
                 "X-Prometheus-Remote-Write-Version": "0.1.0"})
             answer = connection.getresponse()
@@ -146,11 +151,11 @@ def take(points, place, which, end):
 
 
 def in_order(series, samples, histograms):
-    """The same in parts: of one part, Prometheus takes all samples before any histogram."""
-    if not samples or not histograms:
-        return [(series, samples, histograms)]
+    """The same in parts: of one request, Prometheus takes all samples of a series before any histogram."""
     points = sorted([(at, 0, value) for at, value in samples] + [(at, 1, value) for at, value in histograms], key=lambda point: point[:2])
-    return [(series, [(at, value)] * (kind == 0), [(at, value)] * (kind == 1)) for at, kind, value in points]
+    for kind, run in itertools.groupby(points, key=lambda point: point[1]):
+        run = [(at, value) for at, _, value in run]
+        yield (series, [], run) if kind else (series, run, [])
 
 
 def encode(series, samples, histograms):
