@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use super::Labels;
+use super::{Labels, pattern::whole_match};
 
 /// How a [`Matcher`] compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,6 @@ pub struct InvalidMatcher {
     pattern: String,
     reason: String,
 }
-
-/// The memory a compiled expression may take: a pattern that needs more is an attack or a mistake.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 impl Matcher {
     /// A matcher; fails where `value` should be a regular expression and is none.
@@ -94,10 +91,7 @@ fn anchored(name: &str, pattern: &str) -> Result<Regex, InvalidMatcher> {
         pattern: pattern.to_owned(),
         reason,
     };
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| invalid(error.to_string()))
+    whole_match(pattern).map_err(|error| invalid(error.to_string()))
 }
 
 /// Whether labels pass all matchers.

@@ -13,6 +13,7 @@ mod host;
 mod labels;
 mod matcher;
 mod page;
+mod pattern;
 mod probe;
 mod sample;
 mod secret;
@@ -26,13 +27,14 @@ pub use alert::{
 pub use audit::{AuditEntry, AuditRecord};
 pub use event::Event;
 pub use histogram::{
-    Bounds, Bucket, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,
-    InvalidHistogram, ResetHint, SCHEMAS,
+    Bounds, Bucket, BucketRange, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,
+    Incompatible, InvalidHistogram, ResetHint, SCHEMAS,
 };
 pub use host::{DiskSummary, HostSummary};
 pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher, matches_all};
 pub use page::{InvalidPage, Page, PageRequest};
+pub use pattern::{go_syntax, whole_match};
 pub use probe::{ProbeAnswer, ProbeAttempt, ProbeFailure, ProbePhase, ProbeRecord};
 pub use sample::{
     Batch, Metadata, MetricKind, STALE_NAN_BITS, Sample, SeriesHistogram, SeriesSample, is_stale,

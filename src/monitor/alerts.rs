@@ -31,7 +31,8 @@ impl Monitor {
         Ok(page.cut(self.all_alerts(), |view| view.instance.id())?)
     }
 
-    pub(super) fn all_alerts(&self) -> Vec<AlertView> {
+    /// All of them, sorted by id.
+    pub fn all_alerts(&self) -> Vec<AlertView> {
         let mut views = Vec::new();
         for rule in self.parts.store.rules() {
             let instances = self.parts.store.instances(&rule.id).into_iter();

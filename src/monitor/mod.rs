@@ -7,6 +7,7 @@
 
 mod admin;
 mod alerts;
+mod cardinality;
 mod export;
 mod failure;
 mod health;
@@ -45,7 +46,9 @@ pub use crate::{
     pipeline::observe::Observation,
 };
 pub use admin::{Admin, EventStream, ReloadRequest};
+pub use cardinality::{Cardinality, Count};
 pub use failure::{Failure, Violation};
+pub use queries::QueryOptions;
 pub use storage::{BackupStream, VerifyStep, VerifyStream};
 pub use views::{
     AlertView, Caller, Collected, Discovery, ExportFormat, ExportRequest, ExportStream,
@@ -132,6 +135,16 @@ impl Monitor {
     /// Answers by these settings from now on. The targets follow with [`Monitor::declare_targets`].
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write() = Arc::new(settings);
+    }
+
+    /// From one evaluation of the rules to the next.
+    pub fn evaluation_interval(&self) -> Duration {
+        self.settings().evaluation_interval
+    }
+
+    /// Labels of everything that leaves this host.
+    pub fn external_labels(&self) -> Labels {
+        self.settings().external_labels.clone()
     }
 
     fn settings(&self) -> Arc<Settings> {

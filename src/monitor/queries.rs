@@ -13,7 +13,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{Labels, Matcher, Page, PageRequest, is_label_name},
+    model::{Labels, Matcher, Metadata, Page, PageRequest, is_label_name},
     pipeline::evaluating::query_limits,
     promql::{self, Answer, Limits, Query, QueryError, Steps},
     store::Snapshot,
@@ -21,6 +21,28 @@ use crate::{
 };
 
 use super::{Failure, Monitor, TimeRange};
+
+/// How one query departs from what holds for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// The longest it may take, where that is less than [`limits::QUERY_TIMEOUT`].
+    pub timeout: Option<Duration>,
+    /// How far back an instant selector looks, where that is not [`limits::QUERY_LOOKBACK`].
+    pub lookback: Option<Duration>,
+}
+
+impl QueryOptions {
+    fn bounds(self, limits: &Limits) -> Limits {
+        let lookback = self.lookback.unwrap_or(limits.lookback);
+        Limits { lookback, ..limits.clone() }
+    }
+}
+
+impl From<Option<Duration>> for QueryOptions {
+    fn from(timeout: Option<Duration>) -> Self {
+        Self { timeout, lookback: None }
+    }
+}
 
 /// Tells a query to end when nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -37,11 +59,14 @@ impl Monitor {
         &self,
         expr: &str,
         at: Option<Timestamp>,
-        timeout: Option<Duration>,
+        options: impl Into<QueryOptions>,
     ) -> Result<Answer, Failure> {
         let at = at.unwrap_or_else(|| self.now());
-        self.run(expr, timeout, move |query, snapshot, limits| query.instant(snapshot, at, limits))
-            .await
+        let options = options.into();
+        self.run(expr, options.timeout, move |query, snapshot, limits| {
+            query.instant(snapshot, at, &options.bounds(limits))
+        })
+        .await
     }
 
     /// Evaluates over a range.
@@ -50,14 +75,14 @@ impl Monitor {
         expr: &str,
         range: TimeRange,
         step: Duration,
-        timeout: Option<Duration>,
+        options: impl Into<QueryOptions>,
     ) -> Result<Answer, Failure> {
         check_range(range)?;
         let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
         if step_ms == 0 {
             return Err(Failure::field("step", "must be at least 1ms, such as \"30s\""));
         }
-        let count = range.end.since(range.start).as_millis() / u128::from(step_ms) + 1;
+        let count = range.end.since(range.start).as_millis() / u128::from(step_ms);
         if count > limits::QUERY_STEPS_MAX as u128 {
             let max = limits::QUERY_STEPS_MAX;
             return Err(Failure::field(
@@ -66,8 +91,11 @@ impl Monitor {
             ));
         }
         let steps = Steps { start: range.start, end: range.end, step };
-        self.run(expr, timeout, move |query, snapshot, limits| query.range(snapshot, steps, limits))
-            .await
+        let options = options.into();
+        self.run(expr, options.timeout, move |query, snapshot, limits| {
+            query.range(snapshot, steps, &options.bounds(limits))
+        })
+        .await
     }
 
     /// Parses, then evaluates off the async threads, within bounds of number and time.
@@ -111,7 +139,10 @@ impl Monitor {
         range: Option<TimeRange>,
         page: &PageRequest,
     ) -> Result<Page<Labels>, Failure> {
-        let series = self.matching(matchers, range).await?;
+        let range = self.whole_or(range)?;
+        let mut series = self.all_series(matchers, range).await?;
+        // By their text, which is what the page tokens compare.
+        series.sort_by_cached_key(ToString::to_string);
         Ok(page.cut(series, ToString::to_string)?)
     }
 
@@ -123,11 +154,18 @@ impl Monitor {
         page: &PageRequest,
     ) -> Result<Page<String>, Failure> {
         let range = self.whole_or(range)?;
+        Ok(page.cut(self.all_label_names(matchers, range).await?, Clone::clone)?)
+    }
+
+    /// All of them, sorted.
+    pub async fn all_label_names(
+        &self,
+        matchers: &[String],
+        range: TimeRange,
+    ) -> Result<Vec<String>, Failure> {
         let selectors = parse_selectors(matchers)?;
-        let names = self
-            .blocking(move |store| store.label_names(&selectors, range.start, range.end))
-            .await??;
-        Ok(page.cut(names, Clone::clone)?)
+        let names = self.blocking(move |s| s.label_names(&selectors, range.start, range.end));
+        Ok(names.await??.into_iter().collect())
     }
 
     /// The values of one label of the series that match.
@@ -145,26 +183,38 @@ impl Monitor {
             ));
         }
         let range = self.whole_or(range)?;
-        let (selectors, name) = (parse_selectors(matchers)?, name.to_owned());
-        let values = self
-            .blocking(move |store| store.label_values(&name, &selectors, range.start, range.end))
-            .await??;
-        Ok(page.cut(values, Clone::clone)?)
+        Ok(page.cut(self.all_label_values(name, matchers, range).await?, Clone::clone)?)
     }
 
-    async fn matching(
+    /// All of them, sorted; of a name that no label can have, none.
+    pub async fn all_label_values(
+        &self,
+        name: &str,
+        matchers: &[String],
+        range: TimeRange,
+    ) -> Result<Vec<String>, Failure> {
+        let (selectors, name) = (parse_selectors(matchers)?, name.to_owned());
+        let values =
+            self.blocking(move |s| s.label_values(&name, &selectors, range.start, range.end));
+        Ok(values.await??.into_iter().collect())
+    }
+
+    /// All series that match any of the selectors and have samples in the range, sorted by their labels.
+    pub async fn all_series(
         &self,
         matchers: &[String],
-        range: Option<TimeRange>,
+        range: TimeRange,
     ) -> Result<Vec<Labels>, Failure> {
-        let range = self.whole_or(range)?;
         let selectors = parse_selectors(matchers)?;
-        let found =
-            self.blocking(move |store| store.series(&selectors, range.start, range.end)).await?;
-        // By their text, which is what the page tokens compare.
-        let mut series = found?;
-        series.sort_by_cached_key(ToString::to_string);
-        Ok(series)
+        Ok(self.blocking(move |s| s.series(&selectors, range.start, range.end)).await??)
+    }
+
+    /// What is known of metrics, by name: of all, or of one.
+    pub fn metadata(&self, metric: Option<&str>) -> Vec<Metadata> {
+        match metric {
+            Some(name) => self.parts.store.metadata(name).into_iter().collect(),
+            None => self.parts.store.all_metadata(),
+        }
     }
 
     /// All of the past, where no range is given.

@@ -148,8 +148,12 @@ impl Monitor {
 
     /// The rules, sorted by id.
     pub fn rules(&self, page: &PageRequest) -> Result<Page<RuleView>, Failure> {
-        let views = self.parts.store.rules().into_iter().map(|rule| self.view(rule));
-        Ok(page.cut(views, |view| view.rule.id.clone())?)
+        Ok(page.cut(self.all_rules(), |view| view.rule.id.clone())?)
+    }
+
+    /// All rules, sorted by id.
+    pub fn all_rules(&self) -> Vec<RuleView> {
+        self.parts.store.rules().into_iter().map(|rule| self.view(rule)).collect()
     }
 
     fn view(&self, rule: Rule) -> RuleView {
@@ -277,6 +281,10 @@ fn check_description(description: &str) -> Result<(), Failure> {
 
 /// A failed query, told of the field that rules have.
 fn as_condition(mut failure: Failure) -> Failure {
+    // What cannot be evaluated makes no rule, whatever the reason.
+    if failure.code == ErrorCode::FailedPrecondition {
+        return Failure::field("condition", failure.message);
+    }
     for violation in &mut failure.violations {
         "condition".clone_into(&mut violation.field);
         failure.message = format!("condition: {}", violation.description);

@@ -54,7 +54,8 @@ impl Monitor {
         Ok(page.cut(self.all_targets(), |view| view.target.name.clone())?)
     }
 
-    pub(super) fn all_targets(&self) -> Vec<TargetView> {
+    /// All targets, in the order of their names.
+    pub fn all_targets(&self) -> Vec<TargetView> {
         let targets = self.parts.targets.list().into_iter();
         targets.map(|(target, status)| TargetView::new(&target, status)).collect()
     }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    num::NonZero,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,7 +22,7 @@ use crate::{
         AlertInstance, AlertState, Batch, Event, Labels, METRIC_NAME, Rule, SeriesSample,
         Transition, stale_nan,
     },
-    promql::{self, Limits, QueryError, Queryable, Value},
+    promql::{self, Helpers, Limits, QueryError, Queryable, Value},
     store::{Change, Snapshot, Store, StoreError},
     supervise::TaskContext,
     telemetry::{Telemetry, events::EvaluatingEvents},
@@ -190,7 +191,12 @@ impl Evaluating {
 
 /// The bounds of a query that nobody cancels.
 pub fn query_limits(cancelled: Arc<AtomicBool>) -> Limits {
-    Limits { samples_max: limits::QUERY_SAMPLES_MAX, lookback: limits::QUERY_LOOKBACK, cancelled }
+    /// One for each core but the one that an evaluation runs on: more would only take turns.
+    static HELPERS: LazyLock<Arc<Helpers>> = LazyLock::new(|| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Helpers::new(cores - 1)
+    });
+    Limits { cancelled, helpers: HELPERS.clone(), ..Limits::default() }
 }
 
 #[expect(

@@ -2,13 +2,18 @@
 //!
 //! A slot without a value holds the staleness marker: selectors never let it through, and no
 //! arithmetic yields it (a computed NaN is a quiet one), so it can stand for "absent" without a
-//! second array.
+//! second array. Only columns that hold native histograms have one, for these.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::model::{self, Labels, METRIC_NAME, Sample};
+use hashbrown::{HashMap, HashSet};
 
-use super::{QueryError, SeriesData, rollups::Reach};
+use crate::{
+    model::{self, Histogram, HistogramSample, Labels, METRIC_NAME, Sample},
+    time::Timestamp,
+};
+
+use super::{PointValue, QueryError, SeriesData, rollups::Reach};
 
 /// The steps of an evaluation, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,9 @@ impl Grid {
     }
 }
 
+/// Labels that belong to a metric, and not to what is computed from it.
+pub(super) const OF_METRIC: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 /// A slot without a value.
 pub(super) fn absent() -> f64 {
     model::stale_nan()
@@ -49,19 +57,75 @@ pub(super) fn is_absent(value: f64) -> bool {
 pub(super) struct Column {
     pub(super) labels: Labels,
     pub(super) values: Vec<f64>,
+    /// Empty where no step has a native histogram, else a place for each step. Where there is one, the
+    /// value is absent.
+    histograms: Vec<Option<Arc<Histogram>>>,
+}
+
+/// What a column has at a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slot<'a> {
+    Absent,
+    Float(f64),
+    Histogram(&'a Arc<Histogram>),
 }
 
 impl Column {
+    /// A column of numbers.
+    pub(super) fn of(labels: Labels, values: Vec<f64>) -> Self {
+        Self { labels, values, histograms: Vec::new() }
+    }
+
+    /// A column without a value at any step.
+    pub(super) fn empty(labels: Labels, steps: usize) -> Self {
+        Self::of(labels, vec![absent(); steps])
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, step: usize) -> Slot<'_> {
+        match self.histograms.get(step) {
+            Some(Some(histogram)) => Slot::Histogram(histogram),
+            _ if is_absent(self.values[step]) => Slot::Absent,
+            _ => Slot::Float(self.values[step]),
+        }
+    }
+
     pub(super) fn has(&self, step: usize) -> bool {
-        !is_absent(self.values[step])
+        !is_absent(self.values[step]) || self.histograms.get(step).is_some_and(Option::is_some)
+    }
+
+    pub(super) fn has_floats(&self) -> bool {
+        self.histograms.is_empty() || self.values.iter().any(|value| !is_absent(*value))
+    }
+
+    pub(super) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Puts a value at a step, in place of what is there.
+    pub(super) fn put(&mut self, step: usize, value: Option<PointValue>) {
+        let (float, histogram) = match value {
+            None => (absent(), None),
+            Some(PointValue::Float(value)) => (value, None),
+            Some(PointValue::Histogram(histogram)) => (absent(), Some(histogram)),
+        };
+        self.values[step] = float;
+        if histogram.is_some() && self.histograms.is_empty() {
+            self.histograms.resize(self.values.len(), None);
+        }
+        if let Some(place) = self.histograms.get_mut(step) {
+            *place = histogram;
+        }
     }
 
     fn is_empty(&self) -> bool {
         self.values.iter().all(|value| is_absent(*value))
+            && self.histograms.iter().all(Option::is_none)
     }
 
-    /// Replaces each value that is there; `None` takes it away.
+    /// Replaces each number that is there; `None` takes it away. Histograms go.
     pub(super) fn map(mut self, apply: impl Fn(usize, f64) -> Option<f64>) -> Self {
+        self.histograms.clear();
         for (step, value) in self.values.iter_mut().enumerate() {
             if !is_absent(*value) {
                 *value = apply(step, *value).unwrap_or_else(absent);
@@ -70,9 +134,68 @@ impl Column {
         self
     }
 
+    /// Replaces whatever is there; `None` takes it away.
+    pub(super) fn map_slots(
+        mut self,
+        mut apply: impl FnMut(usize, Slot<'_>) -> Option<PointValue>,
+    ) -> Self {
+        for step in 0..self.values.len() {
+            let value = match self.slot(step) {
+                Slot::Absent => continue,
+                slot => apply(step, slot),
+            };
+            self.put(step, value);
+        }
+        if self.histograms.iter().all(Option::is_none) {
+            self.histograms.clear();
+        }
+        self
+    }
+
+    /// Takes away what is there where `keep` is false.
+    pub(super) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        for step in (0..self.values.len()).filter(|step| !keep(*step)) {
+            self.put(step, None);
+        }
+    }
+
+    /// Takes away the labels that say which metric this is: it is another one now.
     pub(super) fn drop_name(&mut self) {
-        if !self.labels.metric().is_empty() {
-            self.labels = self.labels.without(|name| name == METRIC_NAME);
+        if OF_METRIC.iter().any(|name| self.labels.get(name).is_some()) {
+            self.labels = self.labels.without(|name| OF_METRIC.contains(&name));
+        }
+    }
+
+    /// Those slots that hold something, as samples.
+    pub(super) fn into_series(self, grid: &Grid) -> SeriesData {
+        let at = |step| Timestamp::from_millis(grid.time(step));
+        let present = self.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+        let samples =
+            present.map(|(step, value)| Sample { timestamp: at(step), value: *value }).collect();
+        let histograms = self.histograms.into_iter().enumerate().filter_map(|(step, histogram)| {
+            Some(HistogramSample { timestamp: at(step), histogram: histogram? })
+        });
+        SeriesData { histograms: histograms.collect(), samples, labels: self.labels }
+    }
+}
+
+impl Slot<'_> {
+    pub(super) fn is_histogram(self) -> bool {
+        matches!(self, Self::Histogram(_))
+    }
+
+    pub(super) fn float(self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn value(self) -> Option<PointValue> {
+        match self {
+            Self::Absent => None,
+            Self::Float(value) => Some(PointValue::Float(value)),
+            Self::Histogram(histogram) => Some(PointValue::Histogram(histogram.clone())),
         }
     }
 }
@@ -90,15 +213,27 @@ pub(super) enum Evaluated {
 /// A range selector or a subquery: samples, and for each step the window that it sees.
 #[derive(Clone, Debug)]
 pub(super) struct Windows {
-    /// In order. Staleness markers are left out where no rollups were read.
-    pub(super) series: Vec<SeriesData>,
-    /// For means over rollups: how many values each of the samples stands for, series by series; else
-    /// empty.
-    pub(super) counts: Vec<Vec<Sample>>,
+    pub(super) series: Vec<Ranged>,
     /// How far back a window goes.
     pub(super) reach: Reach,
     /// Where the window of each step ends; the end belongs to it, the start does not.
     pub(super) ends: Vec<i64>,
+}
+
+/// A series of a range selector or a subquery.
+#[derive(Clone, Debug)]
+pub(super) struct Ranged {
+    /// In order. Staleness markers are left out where no rollups were read.
+    pub(super) data: SeriesData,
+    /// For means over rollups: how many values each of the samples stands for; else empty.
+    pub(super) counts: Vec<Sample>,
+}
+
+impl Ranged {
+    /// Samples as they came.
+    pub(super) fn plain(data: SeriesData) -> Self {
+        Self { data, counts: Vec::new() }
+    }
 }
 
 /// Walks through samples as windows move on.
@@ -115,27 +250,43 @@ impl Cursor {
 
     /// The samples in `(after, until]`. Windows that move on cost one walk in all; only the beginning of
     /// one may lie before that of the last, as it does where rollups begin.
-    pub(super) fn window<'a>(
+    pub(super) fn window<'a, T: Timed>(
         &mut self,
-        samples: &'a [Sample],
+        samples: &'a [T],
         after: i64,
         until: i64,
-    ) -> &'a [Sample] {
+    ) -> &'a [T] {
         if samples.is_empty() {
             return samples;
         }
         let passed = samples[..self.from].iter().rev();
-        self.from -= passed.take_while(|sample| sample.timestamp.as_millis() > after).count();
+        self.from -= passed.take_while(|sample| sample.millis() > after).count();
         self.from = first_after(samples, self.from, after);
         self.to = first_after(samples, self.to.max(self.from), until);
         &samples[self.from..self.to]
     }
 }
 
+/// What has a time, in milliseconds.
+pub(super) trait Timed {
+    fn millis(&self) -> i64;
+}
+
+impl Timed for Sample {
+    fn millis(&self) -> i64 {
+        self.timestamp.as_millis()
+    }
+}
+
+impl Timed for HistogramSample {
+    fn millis(&self) -> i64 {
+        self.timestamp.as_millis()
+    }
+}
+
 /// The index of the first sample after `time`, sought from `from` on.
-fn first_after(samples: &[Sample], from: usize, time: i64) -> usize {
-    let rest = samples[from..].iter();
-    from + rest.take_while(|sample| sample.timestamp.as_millis() <= time).count()
+fn first_after<T: Timed>(samples: &[T], from: usize, time: i64) -> usize {
+    from + samples[from..].iter().take_while(|sample| sample.millis() <= time).count()
 }
 
 /// Leaves out columns that hold nothing.
@@ -147,11 +298,10 @@ pub(super) fn compact(mut columns: Vec<Column>) -> Vec<Column> {
 /// Columns whose labels must differ, as those of range functions.
 pub(super) fn distinct(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
     let columns = compact(columns);
-    let mut seen = std::collections::HashSet::with_capacity(columns.len());
-    if columns.iter().all(|column| seen.insert(&column.labels)) {
-        return Ok(columns);
-    }
-    Err(same_labels())
+    let mut seen = HashSet::with_capacity(columns.len());
+    let unlike = columns.iter().all(|column| seen.insert(&column.labels));
+    drop(seen);
+    if unlike { Ok(columns) } else { Err(same_labels()) }
 }
 
 /// Joins columns that have got the same labels; an error where two have a value at one step.
@@ -180,14 +330,13 @@ pub(super) fn merged_or(
 
 /// Takes over the other column's values; `None` where both have one.
 fn fill(into: &mut Column, from: &Column) -> Option<()> {
-    for (slot, value) in into.values.iter_mut().zip(&from.values) {
-        if is_absent(*value) {
-            continue;
+    for step in 0..from.values.len() {
+        if from.has(step) {
+            if into.has(step) {
+                return None;
+            }
+            into.put(step, from.slot(step).value());
         }
-        if !is_absent(*slot) {
-            return None;
-        }
-        *slot = *value;
     }
     Some(())
 }

@@ -4,11 +4,7 @@
 //! `select` loads samples, `binary` and `matching` apply operators, `aggregate` joins series,
 //! `functions` holds the rest.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     model::{Labels, Sample},
@@ -16,9 +12,11 @@ use crate::{
 };
 
 use super::{
-    Answer, Limits, Point, QueryError, Queryable, SeriesData, Steps, Value, aggregate, binary,
-    columns::{Column, Evaluated, Grid, Windows, distinct, is_absent},
+    Answer, Limits, Point, PointValue, QueryError, Queryable, SeriesData, Steps, Value, aggregate,
+    binary,
+    columns::{Column, Evaluated, Grid, Slot, Windows, distinct},
     functions,
+    notes::{NOTES_MAX, Notes},
     plan::{Aggregation, Node},
     rollups::{Reader, Reading},
 };
@@ -31,6 +29,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) limits: &'a Limits,
     /// What `@ start()` and `@ end()` mean, in milliseconds.
     pub(super) span: (i64, i64),
+    /// From one step of the query to the next, in milliseconds; zero at an instant.
+    pub(super) step: i64,
     /// Samples loaded so far.
     pub(super) loaded: usize,
     /// Whether rollups will do where steps and windows are long. An instant is asked for as exactly as
@@ -38,8 +38,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) may_be_coarse: bool,
     /// Where rollups were read, by their resolution: from the first to the last.
     pub(super) rollups: BTreeMap<Duration, (Timestamp, Timestamp)>,
-    warnings: BTreeSet<String>,
-    infos: BTreeSet<String>,
+    pub(super) notes: Notes,
 }
 
 /// Evaluates at one instant.
@@ -71,8 +70,9 @@ pub(super) fn range(
     let span = (steps.start.as_millis(), steps.end.as_millis());
     let mut evaluator = Evaluator::new(data, limits, span);
     evaluator.may_be_coarse = grid.count > 1;
+    evaluator.step = grid.step;
     let columns = match evaluator.eval(node, &grid)? {
-        Evaluated::Scalar(values) => vec![Column { labels: Labels::empty(), values }],
+        Evaluated::Scalar(values) => vec![Column::of(Labels::empty(), values)],
         Evaluated::Vector(columns) => columns,
         Evaluated::Text(_) | Evaluated::Windows(_) => {
             return Err(QueryError::Execution(format!(
@@ -81,8 +81,7 @@ pub(super) fn range(
             )));
         }
     };
-    let mut series: Vec<_> =
-        columns.into_iter().map(|column| column_samples(column, &grid)).collect();
+    let mut series: Vec<_> = columns.into_iter().map(|column| column.into_series(&grid)).collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.answer(Value::Matrix(series)))
 }
@@ -119,15 +118,16 @@ fn vector(mut columns: Vec<Column>, at: Timestamp, ordered: bool) -> Vec<(Labels
         columns.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
     let point = |column: Column| {
-        (column.labels, Point::from(Sample { timestamp: at, value: column.values[0] }))
+        let value = column.slot(0).value()?;
+        Some((column.labels, Point { timestamp: at, value }))
     };
-    columns.into_iter().map(point).collect()
+    columns.into_iter().filter_map(point).collect()
 }
 
 /// Whether the order of a node's result says something.
 fn keeps_order(node: &Node) -> bool {
     match node {
-        Node::Call(function, _) => matches!(function.name, "sort" | "sort_desc"),
+        Node::Call(function, _) => function.orders(),
         Node::Aggregate(aggregate) => {
             matches!(aggregate.op, Aggregation::Topk | Aggregation::Bottomk)
         }
@@ -138,7 +138,7 @@ fn keeps_order(node: &Node) -> bool {
 fn newest_windows(windows: Windows) -> Vec<SeriesData> {
     let frame = windows.reach.frame(windows.ends.first().copied().unwrap_or_default());
     let seen = |time: Timestamp| (frame.start + 1..=frame.end).contains(&time.as_millis());
-    let mut series = windows.series;
+    let mut series: Vec<_> = windows.series.into_iter().map(|series| series.data).collect();
     for series in &mut series {
         series.samples.retain(|sample| seen(sample.timestamp));
         series.histograms.retain(|sample| seen(sample.timestamp));
@@ -148,31 +148,21 @@ fn newest_windows(windows: Windows) -> Vec<SeriesData> {
     series
 }
 
-/// A column as samples: those slots that hold a value.
-pub(super) fn column_samples(column: Column, grid: &Grid) -> SeriesData {
-    let samples = grid.times().zip(&column.values).filter(|(_, value)| !is_absent(**value));
-    let sample = |(time, value): (i64, &f64)| Sample {
-        timestamp: Timestamp::from_millis(time),
-        value: *value,
-    };
-    SeriesData {
-        samples: samples.map(sample).collect(),
-        labels: column.labels,
-        histograms: Vec::new(),
-    }
-}
-
 impl<'a> Evaluator<'a> {
     fn new(data: &'a dyn Queryable, limits: &'a Limits, span: (i64, i64)) -> Self {
-        let (warnings, infos, rollups) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Self { data, limits, span, loaded: 0, may_be_coarse: false, rollups, warnings, infos }
+        let (rollups, notes) = (BTreeMap::new(), Notes::default());
+        Self { data, limits, span, step: 0, loaded: 0, may_be_coarse: false, rollups, notes }
     }
 
     fn answer(self, value: Value) -> Answer {
         Answer {
             value,
-            infos: self.rollup_notes().take(NOTES_MAX).chain(self.infos.iter().cloned()).collect(),
-            warnings: self.warnings.into_iter().collect(),
+            infos: self
+                .rollup_notes()
+                .take(NOTES_MAX)
+                .chain(self.notes.infos.iter().cloned())
+                .collect(),
+            warnings: self.notes.warnings.into_iter().collect(),
         }
     }
 
@@ -231,7 +221,7 @@ impl<'a> Evaluator<'a> {
             Evaluated::Vector(columns) => {
                 let negated = columns.into_iter().map(|mut column| {
                     column.drop_name();
-                    column.map(|_, value| Some(-value))
+                    column.map_slots(|_, slot| negated(slot))
                 });
                 Ok(Evaluated::Vector(distinct(negated.collect())?))
             }
@@ -241,10 +231,7 @@ impl<'a> Evaluator<'a> {
 
     /// To be called between series and now and then in long loops.
     pub(super) fn check_cancelled(&self) -> Result<()> {
-        if self.limits.cancelled.load(Ordering::Relaxed) {
-            return Err(QueryError::Cancelled);
-        }
-        Ok(())
+        self.limits.check_cancelled()
     }
 
     /// To be called before columns are made.
@@ -252,27 +239,22 @@ impl<'a> Evaluator<'a> {
         check_slots(series, grid.count, self.limits)
     }
 
-    pub(super) fn warn(&mut self, text: &str) {
-        note(&mut self.warnings, format!("PromQL warning: {text}"));
-    }
-
     pub(super) fn inform(&mut self, text: &str) {
-        note(&mut self.infos, format!("PromQL info: {text}"));
+        self.notes.inform(text);
+    }
+}
+
+fn negated(slot: Slot<'_>) -> Option<PointValue> {
+    match slot {
+        Slot::Absent => None,
+        Slot::Float(value) => Some(PointValue::Float(-value)),
+        Slot::Histogram(histogram) => Some(PointValue::Histogram(Arc::new(histogram.times(-1.0)))),
     }
 }
 
 /// Samples that nobody computes with: all that there are, whatever they stand for.
 const AS_THEY_ARE: Reader =
     Reader { name: "a range selector", reading: Reading::Samples { room: 0 } };
-
-/// Notes kept at most: enough to see what is wrong.
-const NOTES_MAX: usize = 10;
-
-fn note(notes: &mut BTreeSet<String>, text: String) {
-    if notes.len() < NOTES_MAX {
-        notes.insert(text);
-    }
-}
 
 /// Types are checked when an expression is parsed, so that this is a defect; an error is kinder
 /// than a panic.

@@ -3,14 +3,14 @@
 //!
 //! Series are sorted into match groups once; a group then works on whole columns.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::model::{Labels, METRIC_NAME};
 
 use super::{
     QueryError,
-    binary::{combine, drops_name},
-    columns::{Column, Grid, absent, is_absent, merged, merged_or},
+    binary::{combine, combine_slots, drops_name},
+    columns::{Column, Grid, OF_METRIC, absent, is_absent, merged, merged_or},
     eval::Evaluator,
     plan::{Binary, Group, LabelSet, Matching, Operator, SetOperator},
 };
@@ -74,10 +74,10 @@ fn set_operation(
         groups.map(|(key, members)| (key, presence(members, grid))).collect()
     };
     let keep = |columns: Vec<Column>, others: &HashMap<Labels, Vec<bool>>, wanted: bool| {
-        let masked = columns.into_iter().map(|column| {
+        let masked = columns.into_iter().map(|mut column| {
             let mask = others.get(&chosen(&matching.labels, &column.labels));
+            column.retain(|step| mask.is_some_and(|mask| mask[step]) == wanted);
             column
-                .map(|step, value| (mask.is_some_and(|mask| mask[step]) == wanted).then_some(value))
         });
         masked.collect::<Vec<_>>()
     };
@@ -151,12 +151,11 @@ impl Joining<'_, '_> {
         Ok(())
     }
 
-    fn join_group(&self, many: &[&Column], one: &[&Column]) -> Result<Vec<Column>> {
+    fn join_group(&mut self, many: &[&Column], one: &[&Column]) -> Result<Vec<Column>> {
         let mut out = Vec::with_capacity(many.len() * one.len());
         for many in many {
             for one in one {
-                let labels = self.labels(&many.labels, &one.labels);
-                out.push(Column { labels, values: self.values(many, one) });
+                out.push(self.pair(many, one));
             }
         }
         if matches!(self.binary.matching.group, Group::OneToOne) {
@@ -180,20 +179,35 @@ impl Joining<'_, '_> {
         Ok(())
     }
 
+    fn pair(&mut self, many: &Column, one: &Column) -> Column {
+        let labels = self.labels(&many.labels, &one.labels);
+        if !many.has_histograms() && !one.has_histograms() {
+            return Column::of(labels, self.values(many, one));
+        }
+        let mut out = Column::empty(labels, self.grid.count);
+        for step in 0..self.grid.count {
+            let (many, one) = (many.slot(step), one.slot(step));
+            let pair = if self.swapped() { (one, many) } else { (many, one) };
+            out.put(step, combine_slots(self.binary, pair, pair.0, &mut self.evaluator.notes));
+        }
+        out
+    }
+
     fn values(&self, many: &Column, one: &Column) -> Vec<f64> {
+        let swapped = self.swapped();
         let pair = |(many, one): (&f64, &f64)| {
             if is_absent(*many) || is_absent(*one) {
                 return absent();
             }
-            let (left, right) = if self.swapped() { (*one, *many) } else { (*many, *one) };
-            combine(self.binary, left, right, left).unwrap_or_else(absent)
+            let pair = if swapped { (*one, *many) } else { (*many, *one) };
+            combine(self.binary, pair, pair.0).unwrap_or_else(absent)
         };
         many.values.iter().zip(&one.values).map(pair).collect()
     }
 
     fn labels(&self, many: &Labels, one: &Labels) -> Labels {
         let kept = if drops_name(self.binary) {
-            many.without(|label| label == METRIC_NAME)
+            many.without(|label| OF_METRIC.contains(&label))
         } else {
             many.clone()
         };

@@ -10,18 +10,29 @@ mod aggregate;
 mod binary;
 mod columns;
 mod eval;
+mod format;
 mod functions;
 mod guard;
 mod matching;
+mod notes;
 mod numbers;
+mod parallel;
 mod parse;
 mod plan;
+mod rewrite;
 mod rollups;
 mod select;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::{
     error_code::ErrorCode,
@@ -32,7 +43,9 @@ use crate::{
     time::Timestamp,
 };
 
+pub use format::{format, syntax};
 pub use functions::{FUNCTIONS, Function};
+pub use parallel::Helpers;
 pub use plan::Kind;
 
 /// Which samples a selector wants; both ends belong to it.
@@ -204,16 +217,26 @@ pub struct Limits {
     /// How far back an instant selector looks.
     pub lookback: Duration,
     /// Set by whoever wants it to end; looked at between series and groups.
-    pub cancelled: Arc<std::sync::atomic::AtomicBool>,
+    pub cancelled: Arc<AtomicBool>,
+    /// Threads that it may use beside its own, if they are free.
+    pub helpers: Arc<Helpers>,
+}
+
+impl Limits {
+    /// Fails where somebody wants the evaluation to end.
+    fn check_cancelled(&self) -> Result<(), QueryError> {
+        if self.cancelled.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+    }
 }
 
 impl Default for Limits {
-    /// The project's own bounds, and a flag that nobody sets.
+    /// The project's own bounds, a flag that nobody sets, and no helpers.
     fn default() -> Self {
         Self {
             samples_max: limits::QUERY_SAMPLES_MAX,
             lookback: limits::QUERY_LOOKBACK,
             cancelled: Arc::default(),
+            helpers: Arc::default(),
         }
     }
 }

@@ -2,7 +2,9 @@
 //! Prometheus uses (promql/functions.go, promql/quantile.go), so that results agree to the last bits.
 #![expect(clippy::float_cmp, reason = "exact equality is what the formulas ask for")]
 
-use crate::model::Sample;
+use std::cmp::Ordering;
+
+use crate::model::{Histogram, Incompatible, Sample};
 
 /// A sum with Neumaier's correction, which keeps what is lost in rounding.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +29,10 @@ impl Sum {
     pub(super) fn value(self) -> f64 {
         self.sum + self.correction
     }
+
+    fn scaled(self, factor: f64) -> Self {
+        Self { sum: self.sum * factor, correction: self.correction * factor }
+    }
 }
 
 pub(super) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -35,22 +41,54 @@ pub(super) fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
     total.value()
 }
 
-/// The mean; computed step by step only where the sum would overflow.
-pub(super) fn mean(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
-    let total = sum(values.clone());
-    if total.is_infinite() && values.clone().all(f64::is_finite) {
-        return running_mean(values);
-    }
-    total / values.len() as f64
+/// The mean; from where the sum would overflow it goes on as a running mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mean {
+    count: f64,
+    /// The sum so far, or the mean.
+    total: Sum,
+    running: bool,
 }
 
-fn running_mean(values: impl Iterator<Item = f64>) -> f64 {
-    let mut mean = Sum::default();
-    for (index, value) in values.enumerate() {
-        let count = (index + 1) as f64;
-        mean.add(value / count - mean.value() / count);
+impl Mean {
+    pub(super) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.running {
+            let mut total = self.total;
+            total.add(value);
+            if self.count == 1.0 || total.sum.is_finite() || total.sum.is_nan() {
+                self.total = total;
+                return;
+            }
+            self.running = true;
+            self.total = self.total.scaled(1.0 / (self.count - 1.0));
+        }
+        let mut mean = self.total.scaled((self.count - 1.0) / self.count);
+        mean.add(value / self.count);
+        self.total = mean;
     }
+
+    pub(super) fn value(self) -> f64 {
+        if self.running {
+            return self.total.value();
+        }
+        self.total.sum / self.count + self.total.correction / self.count
+    }
+}
+
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let mut mean = Mean::default();
+    values.for_each(|value| mean.add(value));
     mean.value()
+}
+
+/// The mean of `count` histograms, made of that of all but the last, and the last.
+pub(super) fn mean_step(
+    mean: &Histogram,
+    last: &Histogram,
+    count: f64,
+) -> Result<Histogram, Incompatible> {
+    mean.plus(&last.divided_by(count).minus(&mean.divided_by(count))?)
 }
 
 /// The population variance, by Welford's method.
@@ -67,38 +105,84 @@ pub(super) fn variance(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 
 /// The least value; NaN only where there is nothing else.
 pub(super) fn least(values: impl IntoIterator<Item = f64>) -> f64 {
-    pick(values, |value, best| value < best)
+    values.into_iter().fold(f64::NAN, lesser)
 }
 
 /// The greatest value; NaN only where there is nothing else.
 pub(super) fn greatest(values: impl IntoIterator<Item = f64>) -> f64 {
-    pick(values, |value, best| value > best)
+    values.into_iter().fold(f64::NAN, greater)
 }
 
-fn pick(values: impl IntoIterator<Item = f64>, better: impl Fn(f64, f64) -> bool) -> f64 {
-    let choose = |best: f64, value: f64| {
-        if best.is_nan() || better(value, best) { value } else { best }
-    };
-    values.into_iter().fold(f64::NAN, choose)
+/// The lesser of two; of NaN and a number the number.
+#[inline]
+pub(super) fn lesser(best: f64, value: f64) -> f64 {
+    if best.is_nan() || value < best { value } else { best }
 }
 
-/// The φ-quantile, interpolated between neighbours; NaN sorts before all numbers.
-pub(super) fn quantile(phi: f64, mut values: Vec<f64>) -> f64 {
-    if values.is_empty() || phi.is_nan() {
-        return f64::NAN;
-    }
-    if phi < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if phi > 1.0 {
-        return f64::INFINITY;
-    }
-    values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
-    let rank = phi * (values.len() - 1) as f64;
-    let lower = index_of(rank);
+/// The greater of two; of NaN and a number the number.
+#[inline]
+pub(super) fn greater(best: f64, value: f64) -> f64 {
+    if best.is_nan() || value > best { value } else { best }
+}
+
+/// The φ-quantile, interpolated between neighbours; NaN sorts before all numbers. Moves values about.
+pub(super) fn quantile(phi: f64, values: &mut [f64]) -> f64 {
+    let Some((lower, weight)) = rank(phi, values.len()) else { return none(phi) };
+    let (_, at, above) = values.select_nth_unstable_by(lower, by_value);
+    let next = above.iter().copied().min_by(by_value).unwrap_or(*at);
+    *at * (1.0 - weight) + next * weight
+}
+
+/// The φ-quantile of values that are in the order of [`by_value`].
+pub(super) fn quantile_of_sorted(phi: f64, values: &[f64]) -> f64 {
+    let Some((lower, weight)) = rank(phi, values.len()) else { return none(phi) };
     let upper = (lower + 1).min(values.len() - 1);
-    let weight = rank - rank.floor();
     values[lower] * (1.0 - weight) + values[upper] * weight
+}
+
+/// NaN before all numbers.
+pub(super) fn by_value(a: &f64, b: &f64) -> Ordering {
+    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b))
+}
+
+/// The place of the lower neighbour, and how much of the upper one goes in.
+fn rank(phi: f64, len: usize) -> Option<(usize, f64)> {
+    if len == 0 || !(0.0..=1.0).contains(&phi) {
+        return None;
+    }
+    let rank = phi * (len - 1) as f64;
+    Some((index_of(rank), rank - rank.floor()))
+}
+
+/// The quantile of nothing, or one that is none.
+fn none(phi: f64) -> f64 {
+    beyond(phi).unwrap_or(f64::NAN)
+}
+
+/// What a quantile that is none comes to.
+pub(super) fn beyond(phi: f64) -> Option<f64> {
+    match phi {
+        _ if phi.is_nan() => Some(f64::NAN),
+        _ if phi < 0.0 => Some(f64::NEG_INFINITY),
+        _ if phi > 1.0 => Some(f64::INFINITY),
+        _ => None,
+    }
+}
+
+/// A number as Go's `%g` writes it, which is how Prometheus shows one in its notes.
+pub(super) fn shown(value: f64) -> String {
+    match value {
+        _ if value.is_nan() => "NaN".into(),
+        f64::INFINITY => "+Inf".into(),
+        f64::NEG_INFINITY => "-Inf".into(),
+        _ if value == 0.0 || (1e-4..1e21).contains(&value.abs()) => value.to_string(),
+        _ => {
+            let text = format!("{value:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |e| ("-", e));
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank in a slice")]
@@ -151,9 +235,9 @@ mod tests {
 
     #[test]
     fn quantiles_interpolate() {
-        assert_eq!(quantile(0.5, vec![3.0, 1.0]), 2.0);
-        assert_eq!(quantile(1.0, vec![3.0, 1.0]), 3.0);
-        assert_eq!(quantile(-0.1, vec![3.0]), f64::NEG_INFINITY);
-        assert!(quantile(0.5, Vec::new()).is_nan());
+        assert_eq!(quantile(0.5, &mut [3.0, 1.0]), 2.0);
+        assert_eq!(quantile(1.0, &mut [3.0, 1.0]), 3.0);
+        assert_eq!(quantile(-0.1, &mut [3.0]), f64::NEG_INFINITY);
+        assert!(quantile(0.5, &mut []).is_nan());
     }
 }

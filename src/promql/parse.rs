@@ -21,6 +21,7 @@ use super::{
         Aggregate, Aggregation, Arithmetic, At, Binary, Comparison, Group, Kind, LabelSet,
         Matching, Node, Operator, Selector, SetOperator, Shift, Subquery,
     },
+    rewrite,
 };
 
 /// The step of a subquery that names none: Prometheus' default evaluation interval.
@@ -50,9 +51,9 @@ pub(super) fn selector(text: &str) -> Result<Vec<Matcher>> {
     }
 }
 
-fn syntax_tree(text: &str) -> Result<Expr> {
+pub(super) fn syntax_tree(text: &str) -> Result<Expr> {
     guard::check(text)?;
-    parser::parse(text).map_err(|reason| match reason.as_str() {
+    parser::parse(&rewrite::readable(text)).map_err(|reason| match reason.as_str() {
         // All that the parser says when the grammar has no rule for the text.
         "invalid promql query" => invalid(format!(
             "{:?} does not follow PromQL's grammar: look for a missing operator, comma or duration",
@@ -273,6 +274,8 @@ fn aggregation(op: token::TokenType) -> Result<Aggregation> {
         token::T_BOTTOMK => Aggregation::Bottomk,
         token::T_QUANTILE => Aggregation::Quantile,
         token::T_COUNT_VALUES => Aggregation::CountValues,
+        token::T_LIMITK => Aggregation::Limitk,
+        token::T_LIMIT_RATIO => Aggregation::LimitRatio,
         _ => return Err(unsupported(format!("aggregation {op}()"))),
     })
 }
@@ -323,12 +326,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        check_error("limitk(2, a)", "not supported yet: aggregation limitk()");
-        check_error("limit_ratio(0.5, a)", "not supported yet: aggregation limit_ratio()");
         check_error("a + fill(0) b", "not supported yet: modifier fill()");
         check_error("{a=\"b\" or c=\"d\"}", "not supported yet: \"or\" between label matchers");
-        check_error("sort_by_label(a, \"b\")", "not supported yet: function sort_by_label()");
-        check_error("histogram_sum(a)", "not supported yet: function histogram_sum()");
     }
 
     #[test]

@@ -140,6 +140,30 @@ pub(super) enum Operator {
     Set(SetOperator),
 }
 
+impl Operator {
+    /// As it is written.
+    pub(super) fn symbol(self) -> &'static str {
+        match self {
+            Self::Arithmetic(Arithmetic::Add) => "+",
+            Self::Arithmetic(Arithmetic::Sub) => "-",
+            Self::Arithmetic(Arithmetic::Mul) => "*",
+            Self::Arithmetic(Arithmetic::Div) => "/",
+            Self::Arithmetic(Arithmetic::Mod) => "%",
+            Self::Arithmetic(Arithmetic::Pow) => "^",
+            Self::Arithmetic(Arithmetic::Atan2) => "atan2",
+            Self::Comparison(Comparison::Equal) => "==",
+            Self::Comparison(Comparison::NotEqual) => "!=",
+            Self::Comparison(Comparison::Less) => "<",
+            Self::Comparison(Comparison::LessOrEqual) => "<=",
+            Self::Comparison(Comparison::Greater) => ">",
+            Self::Comparison(Comparison::GreaterOrEqual) => ">=",
+            Self::Set(SetOperator::And) => "and",
+            Self::Set(SetOperator::Or) => "or",
+            Self::Set(SetOperator::Unless) => "unless",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arithmetic {
     Add,
@@ -225,4 +249,28 @@ pub(super) enum Aggregation {
     Bottomk,
     Quantile,
     CountValues,
+    Limitk,
+    LimitRatio,
+}
+
+impl Aggregation {
+    /// As it is written.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Count => "count",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::Quantile => "quantile",
+            Self::CountValues => "count_values",
+            Self::Limitk => "limitk",
+            Self::LimitRatio => "limit_ratio",
+        }
+    }
 }

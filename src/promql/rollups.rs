@@ -52,9 +52,9 @@ impl Reading {
         }
     }
 
-    /// Whether native histograms are handed on: where nobody computes with the samples.
-    pub(super) fn takes_histograms(self) -> bool {
-        matches!(self, Self::Samples { room: 0 })
+    /// Whether the last native histogram of a rollup cannot stand for all of them.
+    pub(super) fn needs_every_histogram(self) -> bool {
+        matches!(self, Self::Mean | Self::Column(_))
     }
 
     /// Whether it means the same on rollups.

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    model::{HistogramSample, Labels, Sample, is_stale},
+    model::{HistogramSample, Labels, is_stale},
     time::Timestamp,
 };
 
 use super::{
-    QueryError, RollupColumn, SelectError, Selected, Selection, SeriesData,
-    columns::{Column, Cursor, Evaluated, Grid, Windows, absent, compact, merged},
-    eval::{Evaluator, column_samples},
+    PointValue, QueryError, RollupColumn, SelectError, Selected, Selection, SeriesData,
+    columns::{Column, Cursor, Evaluated, Grid, Ranged, Windows, compact, merged},
+    eval::Evaluator,
+    parallel::by_runs,
     plan::{At, Selector, Shift, Subquery},
     rollups::{Reach, Reader, Reading},
 };
@@ -25,43 +26,41 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Evaluated> {
         let resolution = self.resolution(selector, grid.step);
-        let columns = self.newest(selector, grid, (|sample| sample.value, resolution))?;
-        Ok(Evaluated::Vector(columns))
+        Ok(Evaluated::Vector(self.newest(selector, grid, (Newest::Value, resolution))?))
     }
 
     /// The times of the samples that [`Self::instant_selector`] finds, in seconds; as exact as can be.
     pub(super) fn timestamps(&mut self, selector: &Selector, grid: &Grid) -> Result<Evaluated> {
-        let read = |sample: &Sample| sample.timestamp.as_secs_f64();
-        let mut columns = self.newest(selector, grid, (read, Duration::ZERO))?;
+        let mut columns = self.sampled_at(selector, grid)?;
         columns.iter_mut().for_each(Column::drop_name);
         Ok(Evaluated::Vector(merged(columns)?))
+    }
+
+    /// The same, with the names of the metrics.
+    pub(super) fn sampled_at(&mut self, selector: &Selector, grid: &Grid) -> Result<Vec<Column>> {
+        self.newest(selector, grid, (Newest::Time, Duration::ZERO))
     }
 
     fn newest(
         &mut self,
         selector: &Selector,
         grid: &Grid,
-        (read, resolution): (fn(&Sample) -> f64, Duration),
+        (what, resolution): (Newest, Duration),
     ) -> Result<Vec<Column>> {
         let range = i64::try_from(self.limits.lookback.as_millis()).unwrap_or(i64::MAX);
         let ends = self.shifted(selector.shift, grid);
         let wish = Wish { selector, range, resolution, reading: Reading::Newest };
         let (series, reach) = self.load(&wish, &ends)?;
         self.check_slots(series.len(), grid)?;
-        let mut columns = Vec::with_capacity(series.len());
-        for SeriesData { labels, samples, histograms } in series {
-            self.check_cancelled()?;
-            let mut cursor = Cursor::default();
-            let slot = |end: &i64| {
-                let window = cursor.window(&samples, reach.frame(*end).start, *end);
-                // A marker ends the series until its next sample; a newer histogram is no number.
-                let newest = window.last().filter(|sample| !is_stale(sample.value));
-                let newest = newest.filter(|s| !has_newer(&histograms, s.timestamp, *end));
-                newest.map_or_else(absent, read)
-            };
-            columns.push(Column { labels, values: ends.iter().map(slot).collect() });
-        }
-        Ok(compact(columns))
+        let (limits, ends, reach) = (self.limits, &ends, &reach);
+        let columns = by_runs(&limits.helpers, series, |run| {
+            let columns = run.into_iter().map(|series| {
+                limits.check_cancelled()?;
+                Ok(newest_of(series, (ends, reach), what))
+            });
+            columns.collect::<Result<Vec<_>>>()
+        })?;
+        Ok(compact(columns.into_iter().flatten().collect()))
     }
 
     /// For each step, the samples of the last `range`.
@@ -74,50 +73,44 @@ impl Evaluator<'_> {
         let ends = self.shifted(selector.shift, grid);
         let detail = if reader.reading.may_be_coarse() { grid.step.min(range) } else { 0 };
         let resolution = self.resolution(selector, detail);
-        let wish = Wish { selector, range, resolution, reading: reader.reading };
-        let (mut series, reach) = self.load(&wish, &ends)?;
+        let mut wish = Wish { selector, range, resolution, reading: reader.reading };
+        let (mut series, mut reach) = self.load(&wish, &ends)?;
+        if reader.reading.needs_every_histogram() && reach.has_rollups() && any_histogram(&series) {
+            // Rollups keep the last histogram of a stretch only.
+            wish.resolution = Duration::ZERO;
+            (series, reach) = self.load(&wish, &ends)?;
+        }
         // Markers end a series whose window had to be widened; else a window passes over them.
         if reader.reading != Reading::Newest || !reach.has_rollups() {
             for series in &mut series {
                 series.samples.retain(|sample| !is_stale(sample.value));
             }
         }
-        if !reader.reading.takes_histograms() {
-            self.leave_histograms_out(&mut series);
-        }
         series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
         self.note_reading((&series, &ends), &reach, reader);
-        let counts = match reader.reading {
-            Reading::Mean if reach.has_rollups() => self.counts(&wish, &ends, &series)?,
-            _ => Vec::new(),
+        let series = match reader.reading {
+            Reading::Mean if reach.has_rollups() => self.counted(&wish, &ends, series)?,
+            _ => series.into_iter().map(Ranged::plain).collect(),
         };
-        Ok(Evaluated::Windows(Windows { series, counts, reach, ends }))
+        Ok(Evaluated::Windows(Windows { series, reach, ends }))
     }
 
-    /// Functions do not compute with native histograms.
-    fn leave_histograms_out(&mut self, series: &mut [SeriesData]) {
-        if series.iter().any(|series| !series.histograms.is_empty()) {
-            for series in series {
-                series.histograms.clear();
-            }
-            self.inform("native histograms were left out of a range: functions do not take them");
-        }
-    }
-
-    /// How many values the samples of each series stand for.
-    fn counts(
+    /// Adds how many values the samples of each series stand for.
+    fn counted(
         &mut self,
         wish: &Wish<'_>,
         ends: &[i64],
-        series: &[SeriesData],
-    ) -> Result<Vec<Vec<Sample>>> {
+        series: Vec<SeriesData>,
+    ) -> Result<Vec<Ranged>> {
         let wish = Wish { reading: Reading::Column(RollupColumn::Count), ..*wish };
         let (mut counts, _) = self.load(&wish, ends)?;
-        let of = |series: &SeriesData| {
-            let place = counts.binary_search_by(|counts| counts.labels.cmp(&series.labels));
-            place.map_or_else(|_| Vec::new(), |place| std::mem::take(&mut counts[place].samples))
+        let with_counts = |data: SeriesData| {
+            let place = counts.binary_search_by(|counts| counts.labels.cmp(&data.labels));
+            let counts =
+                place.map_or_else(|_| Vec::new(), |at| std::mem::take(&mut counts[at].samples));
+            Ranged { data, counts }
         };
-        Ok(series.iter().map(of).collect())
+        Ok(series.into_iter().map(with_counts).collect())
     }
 
     /// For each step, the values that the inner expression has at the subquery's own steps, which
@@ -127,9 +120,9 @@ impl Evaluator<'_> {
         let inner = inner_grid(subquery, &ends);
         self.check_slots(1, &inner)?;
         let columns = self.vector(&subquery.inner, &inner)?;
-        let series = columns.into_iter().map(|column| column_samples(column, &inner)).collect();
-        let (reach, counts) = (Reach::plain(subquery.range), Vec::new());
-        Ok(Evaluated::Windows(Windows { series, counts, reach, ends }))
+        let series = columns.into_iter().map(|column| Ranged::plain(column.into_series(&inner)));
+        let reach = Reach::plain(subquery.range);
+        Ok(Evaluated::Windows(Windows { series: series.collect(), reach, ends }))
     }
 
     /// The time that each step looks at.
@@ -184,7 +177,7 @@ impl Evaluator<'_> {
             SelectError::TooMuch(reason) => QueryError::TooMuch(reason),
             SelectError::Storage(reason) => QueryError::Storage(reason),
         })?;
-        self.loaded += selected.series.iter().map(|series| series.samples.len()).sum::<usize>();
+        self.loaded += selected.series.iter().map(weight).sum::<usize>();
         if self.loaded > self.limits.samples_max {
             return Err(QueryError::TooMuch(format!(
                 "query processing would load more than {} samples into memory",
@@ -232,10 +225,50 @@ fn joined(older: Vec<SeriesData>, newer: Vec<SeriesData>) -> Vec<SeriesData> {
     all.into_values().collect()
 }
 
-/// Whether a histogram lies after `time`, up to `end`.
-fn has_newer(histograms: &[HistogramSample], time: Timestamp, end: i64) -> bool {
-    let until = histograms.partition_point(|sample| sample.timestamp.as_millis() <= end);
-    histograms[..until].last().is_some_and(|newest| newest.timestamp > time)
+/// What is wanted of the newest sample.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Newest {
+    Value,
+    Time,
+}
+
+impl Newest {
+    fn of(self, timestamp: Timestamp, value: PointValue) -> PointValue {
+        match self {
+            Self::Value => value,
+            Self::Time => PointValue::Float(timestamp.as_secs_f64()),
+        }
+    }
+}
+
+/// The newest sample that each step sees, unless it is a marker: that ends the series until its next one.
+fn newest_of(series: SeriesData, (ends, reach): (&[i64], &Reach), what: Newest) -> Column {
+    let SeriesData { labels, samples, histograms } = series;
+    let [mut cursor, mut other] = [const { Cursor::new() }; 2];
+    let mut column = Column::empty(labels, ends.len());
+    for (step, end) in ends.iter().enumerate() {
+        let start = reach.frame(*end).start;
+        let sample = cursor.window(&samples, start, *end).last();
+        let histogram = other.window(&histograms, start, *end).last();
+        let newest = match (sample, histogram) {
+            (sample, Some(h)) if sample.is_none_or(|s| s.timestamp < h.timestamp) => {
+                what.of(h.timestamp, PointValue::Histogram(h.histogram.clone()))
+            }
+            (Some(s), _) if !is_stale(s.value) => what.of(s.timestamp, PointValue::Float(s.value)),
+            _ => continue,
+        };
+        column.put(step, Some(newest));
+    }
+    column
+}
+
+fn any_histogram(series: &[SeriesData]) -> bool {
+    series.iter().any(|series| !series.histograms.is_empty())
+}
+
+/// How many samples a series has in memory; histograms count for as many as take up their room.
+fn weight(series: &SeriesData) -> usize {
+    series.samples.len() + series.histograms.iter().map(HistogramSample::weight).sum::<usize>()
 }
 
 fn inner_grid(subquery: &Subquery, ends: &[i64]) -> Grid {

@@ -322,6 +322,12 @@ impl Store {
         self.0.state().small.metadata.get(name).map(|metadata| (**metadata).clone())
     }
 
+    /// What is known of all metrics, sorted by name.
+    pub fn all_metadata(&self) -> Vec<Metadata> {
+        let known = self.0.state().small.metadata.clone();
+        known.values().map(|metadata| (**metadata).clone()).collect()
+    }
+
     /// The rules, sorted by id.
     pub fn rules(&self) -> Vec<Rule> {
         self.0.state().small.rules.values().map(|rule| (**rule).clone()).collect()

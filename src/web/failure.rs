@@ -3,9 +3,10 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use serde_json::Value as Json;
 
-use crate::{error_code::ErrorCode, monitor::Failure};
+use crate::{error_code::ErrorCode, monitor::Failure, promql::QueryError};
+
+use super::json::{Json, Object};
 
 /// An error of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,24 +19,44 @@ pub(super) struct ApiError {
 impl ApiError {
     /// A parameter that is wrong.
     pub(super) fn bad_parameter(name: &str, reason: impl std::fmt::Display) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            kind: "bad_data",
-            message: format!("invalid parameter {name:?}: {reason}"),
-        }
+        Self::bad_data(format!("invalid parameter {name:?}: {reason}"))
     }
 
-    /// In Prometheus' order, which a JSON map would not keep.
-    fn body(&self) -> String {
-        let (kind, message) = (self.kind, Json::from(self.message.as_str()));
-        format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":{message}}}")
+    /// A request that is wrong.
+    pub(super) fn bad_data(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    /// An expression that is wrong.
+    pub(super) fn query(error: &QueryError) -> Self {
+        Failure::query("expr", error).into()
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        Object(&[("status", &"error"), ("errorType", &self.kind), ("error", &self.message)])
+            .write(&mut out);
+        out
     }
 }
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
+        if let (ErrorCode::InvalidArgument, [violation, ..]) = (failure.code, &*failure.violations)
+        {
+            return Self::bad_parameter(parameter(&violation.field), &violation.description);
+        }
         let (status, kind) = status_of(failure.code);
         Self { status, kind, message: failure.message }
+    }
+}
+
+/// The parameter that a field of the monitor's comes from.
+fn parameter(field: &str) -> &str {
+    match field {
+        "expr" => "query",
+        field if field.starts_with("matchers") => "match[]",
+        field => field,
     }
 }
 
@@ -76,10 +97,10 @@ mod tests {
 
     #[test]
     fn bodies_are_prometheus_own() {
-        let error = ApiError::bad_parameter("time", "no \"time\"");
+        let error = ApiError::bad_parameter("time", "no <\"time\"");
         assert_eq!(
-            error.body(),
-            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": no \"time\""}"#
+            String::from_utf8(error.body()).unwrap(),
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": no \u003c\"time\""}"#
         );
     }
 
@@ -89,5 +110,19 @@ mod tests {
         check(ErrorCode::ResourceExhausted, 422, "execution");
         check(ErrorCode::DeadlineExceeded, 503, "timeout");
         check(ErrorCode::Internal, 500, "internal");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_parameter() {
+        let told = |error: QueryError| {
+            let error = ApiError::query(&error);
+            (error.status.as_u16(), error.message)
+        };
+        let (status, message) = told(QueryError::Parse("1:1: odd".into()));
+        assert_eq!(status, 400);
+        assert!(message.starts_with("invalid parameter \"query\": "), "{message}");
+        assert_eq!(told(QueryError::Execution("two of one".into())), (422, "two of one".into()));
+        let selector = Failure::field("matchers[2]", "odd").into();
+        assert_eq!(ApiError::bad_parameter("match[]", "odd"), selector);
     }
 }

@@ -1,18 +1,22 @@
 //! The HTTP listener: metrics for scrapers, Prometheus' query API, and whether we are well.
 //!
 //! Everything here is read-only. [`serve`] owns connections and their bounds
-//! (`server`), every request passes the `guard` (Host, Origin, time, headers), and `routes` leads it to a
-//! handler; answers in JSON are made in `view`. It asks the monitor, and knows no storage and no loops.
+//! (`server`), every request passes the `guard` (Host, Origin, time, headers), and `routes`, a table, leads
+//! it to a handler: `pages`, or one of `api`. Answers to queries are written in `result`, all other JSON by
+//! `json`; `compress` makes gzip of it. It asks the monitor, and knows no storage and no loops.
 
+mod api;
+mod buckets;
+mod compress;
 mod failure;
 mod guard;
 mod hosts;
+mod json;
 mod pages;
 mod params;
-mod query;
+mod result;
 mod routes;
 mod server;
-mod view;
 
 use crate::{
     monitor::Monitor,

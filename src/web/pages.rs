@@ -8,7 +8,12 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::exposition::{self, Family, Format};
 
-use super::{AppState, failure::ApiError, params::Params, routes};
+use super::{
+    AppState,
+    failure::ApiError,
+    params::Params,
+    routes::{ROUTES, Route},
+};
 
 /// Own metrics, and the latest of the host and of the probes.
 pub(super) async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Response {
@@ -21,10 +26,16 @@ pub(super) async fn federate(
     State(app): State<AppState>,
     headers: HeaderMap,
     params: Params,
-) -> Result<Response, ApiError> {
+) -> Response {
     let selectors: Vec<_> = params.all("match[]").map(str::to_owned).collect();
-    let families = app.monitor.federate(&selectors).await?;
-    Ok(text(&families, &headers, true))
+    match app.monitor.federate(&selectors).await {
+        Ok(families) => text(&families, &headers, true),
+        // A scraper shows the text of a refusal as it is.
+        Err(failure) => {
+            let ApiError { status, message, .. } = failure.into();
+            (status, format!("{message}\n")).into_response()
+        }
+    }
 }
 
 /// The process answers.
@@ -55,10 +66,11 @@ pub(super) async fn index(State(app): State<AppState>) -> Html<String> {
 }
 
 fn page(status: &str) -> String {
-    let row = |(path, help): &(&str, &str)| {
-        format!("<li><a href=\"{path}\">{path}</a> {}</li>", escaped(help))
+    let row = |route: &Route| {
+        let link = escaped(&route.link());
+        format!("<li><a href=\"{link}\">{link}</a> {}</li>", escaped(route.help))
     };
-    let rows: Vec<_> = routes::LISTED.iter().map(row).collect();
+    let rows: Vec<_> = ROUTES.iter().map(row).collect();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Balefire</title>\
          <h1>Balefire {}</h1><p>{}</p><ul>{}</ul></html>\n",

@@ -8,7 +8,11 @@ use axum::{
 };
 use http::header;
 
-use crate::time::{Timestamp, parse_duration, parse_time};
+use crate::{
+    limits,
+    monitor::{QueryOptions, TimeRange},
+    time::{InvalidTime, Timestamp, parse_duration, parse_time},
+};
 
 use super::failure::ApiError;
 
@@ -60,8 +64,15 @@ impl Params {
 
     /// An instant.
     pub(super) fn time(&self, name: &str, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
-        let time = self.get(name).map(|text| parse_time(text, now)).transpose();
+        let time = self.get(name).map(|text| instant(text, now)).transpose();
         time.map_err(|error| ApiError::bad_parameter(name, error))
+    }
+
+    /// `start` to `end`: all of the past, and what lies ahead of our clock, where they are not given.
+    pub(super) fn range(&self, now: Timestamp) -> Result<TimeRange, ApiError> {
+        let start = self.time("start", now)?.unwrap_or(Timestamp::from_millis(0));
+        let end = self.time("end", now)?.unwrap_or(now.plus(limits::SAMPLE_FUTURE_MAX));
+        Ok(TimeRange { start, end })
     }
 
     /// A duration: PromQL's form, or seconds.
@@ -69,12 +80,68 @@ impl Params {
         self.get(name).map(|text| duration(name, text)).transpose()
     }
 
+    /// From one point of a range to the next.
+    pub(super) fn step(&self) -> Result<Duration, ApiError> {
+        let text = self.required("step")?;
+        if text.parse::<f64>().is_ok_and(|seconds| seconds <= 0.0) {
+            let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            return Err(ApiError::bad_parameter("step", reason));
+        }
+        let step = duration("step", text)?;
+        // Prometheus' grid is one of milliseconds, too.
+        Ok(step.max(Duration::from_millis(1)))
+    }
+
+    /// How a query departs from the others.
+    pub(super) fn query_options(&self) -> Result<QueryOptions, ApiError> {
+        let timeout = self.duration("timeout")?;
+        Ok(QueryOptions { timeout, lookback: self.duration("lookback_delta")? })
+    }
+
     /// A whole number; 0 is no limit, as in Prometheus.
     pub(super) fn limit(&self) -> Result<Option<usize>, ApiError> {
         let limit = self.get("limit").map(str::parse::<usize>).transpose();
-        let limit = limit.map_err(|_| ApiError::bad_parameter("limit", "write a whole number"))?;
+        let limit = limit.map_err(|_| {
+            ApiError::bad_parameter("limit", "limit must be non-negative, and a whole number")
+        })?;
         Ok(limit.filter(|limit| *limit > 0))
     }
+
+    /// A whole number; none where it is negative, as metadata has it.
+    pub(super) fn count(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let count = self.get(name).map(str::parse::<i64>).transpose();
+        let count = count.map_err(|_| ApiError::bad_data(format!("{name} must be a number")))?;
+        Ok(count.and_then(|count| usize::try_from(count).ok()))
+    }
+
+    /// Yes or no, as Go reads them; no, where nothing is said.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name).unwrap_or("false").to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" => Ok(true),
+            "0" | "f" | "false" => Ok(false),
+            _ => Err(ApiError::bad_parameter(name, "write true or false")),
+        }
+    }
+}
+
+/// Unix seconds with a fraction, RFC 3339, and what Balefire reads elsewhere, too (`now`, `-1h`).
+fn instant(text: &str, now: Timestamp) -> Result<Timestamp, InvalidTime> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() => Ok(from_seconds(seconds)),
+        // What Prometheus' own client sends for "whenever".
+        Err(_) if text == "-292273086-05-16T16:47:06Z" => Ok(Timestamp::from_millis(0)),
+        Err(_) if text == "292277025-08-18T07:12:54.999999999Z" => {
+            Ok(Timestamp::from_millis(i64::MAX / 2))
+        }
+        _ => parse_time(text, now),
+    }
+}
+
+/// To the millisecond; beyond some 146 million years it makes no difference any more.
+#[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
+fn from_seconds(seconds: f64) -> Timestamp {
+    let most = (i64::MAX / 2) as f64;
+    Timestamp::from_millis((seconds * 1000.0).round().clamp(-most, most) as i64)
 }
 
 fn duration(name: &str, text: &str) -> Result<Duration, ApiError> {
@@ -143,5 +210,42 @@ mod tests {
         assert_eq!(params.duration("a").unwrap(), Some(Duration::from_mins(1)));
         assert_eq!(params.duration("b").unwrap(), Some(Duration::from_millis(2500)));
         assert_eq!(params.limit().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn times_are_what_clients_send() {
+        let url = "/q?a=1435781451.781&b=2015-07-01T20:10:51.781Z&c=-1.5&d=-292273086-05-16T16:47:06Z\
+                   &e=292277025-08-18T07:12:54.999999999Z&f=-1h&g=NaN&h=1e300";
+        let params = read(Request::get(url), "").await.unwrap();
+        let millis = |name| params.time(name, NOW).unwrap().map(Timestamp::as_millis);
+        assert_eq!((millis("a"), millis("b")), (Some(1_435_781_451_781), Some(1_435_781_451_781)));
+        assert_eq!((millis("c"), millis("d")), (Some(-1500), Some(0)));
+        assert!(millis("e") > millis("a") && millis("h") >= millis("e"));
+        assert_eq!(millis("f"), Some(NOW.as_millis() - 3_600_000));
+        assert_eq!(millis("nothing"), None);
+        assert!(params.time("g", NOW).is_err());
+        let range = read(Request::get("/q?start=5"), "").await.unwrap().range(NOW).unwrap();
+        assert_eq!(range.start, Timestamp::from_secs(5));
+        assert!(range.end > NOW);
+    }
+
+    #[tokio::test]
+    async fn a_step_is_above_zero() {
+        for (step, wanted) in [("15", 15_000), ("0.0001", 1), ("1m30s", 90_000)] {
+            let params = read(Request::get(format!("/q?step={step}")), "").await.unwrap();
+            assert_eq!(params.step().unwrap(), Duration::from_millis(wanted), "{step}");
+        }
+        for step in ["0", "-3", "", "x", "NaN", "1e40"] {
+            let params = read(Request::get(format!("/q?step={step}")), "").await.unwrap();
+            assert!(params.step().is_err(), "{step}");
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_and_flags_are_as_in_go() {
+        let params = read(Request::get("/q?a=-1&b=0&c=x&d=T&e=no"), "").await.unwrap();
+        assert_eq!((params.count("a").unwrap(), params.count("b").unwrap()), (None, Some(0)));
+        assert!(params.count("c").is_err() && params.flag("e").is_err());
+        assert!(params.flag("d").unwrap() && !params.flag("nothing").unwrap());
     }
 }

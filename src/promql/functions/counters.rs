@@ -1,8 +1,16 @@
 //! `rate` and its kin: differences over a window (promql/functions.go, `extrapolatedRate`).
 
-use crate::model::Sample;
+use std::sync::Arc;
 
-use super::Window;
+use crate::{
+    model::{Histogram, HistogramSample, Incompatible, ResetHint, Sample},
+    promql::{PointValue, columns::Timed, notes::Notes},
+};
+
+use super::{
+    Window,
+    mixed::{Mixed, last_two, was_reset},
+};
 
 pub(super) fn rate(window: &Window<'_>) -> Option<f64> {
     let seconds = window.end.saturating_sub(window.start) as f64 / 1000.0;
@@ -33,20 +41,25 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     if counter == Counter::Yes {
         difference += window.falls.iter().map(|fall| fall.value).sum::<f64>();
     }
+    let rises = counter == Counter::Yes && difference > 0.0 && first.value >= 0.0;
+    let zero = if rises { first.value / difference } else { f64::INFINITY };
+    Some(difference * factor(window, window.samples, zero))
+}
+
+/// How much more a window holds than what lies between its first and last sample. `zero` is how far back
+/// before the first sample the counter was zero, in parts of that.
+fn factor<T: Timed>(window: &Window<'_>, samples: &[T], zero: f64) -> f64 {
+    let [first, .., last] = samples else { return f64::NAN };
     let seconds = |from: i64, to: i64| (to.saturating_sub(from)) as f64 / 1000.0;
-    let (first_at, last_at) = (first.timestamp.as_millis(), last.timestamp.as_millis());
-    let sampled = seconds(first_at, last_at);
-    let average = sampled / (window.samples.len() - 1) as f64;
+    let sampled = seconds(first.millis(), last.millis());
+    let average = sampled / (samples.len() - 1) as f64;
     let stretch = |gap: f64, resolution: i64| {
         let near = average.max(seconds(0, resolution)) * 1.1;
         if gap >= near { average / 2.0 } else { gap }
     };
-    let mut before = stretch(seconds(window.start, first_at), window.edges.0);
-    if counter == Counter::Yes && difference > 0.0 && first.value >= 0.0 {
-        before = before.min(sampled * (first.value / difference));
-    }
-    let after = stretch(seconds(last_at, window.end), window.edges.1);
-    Some(difference * ((sampled + before + after) / sampled))
+    let before = stretch(seconds(window.start, first.millis()), window.edges.0);
+    let after = stretch(seconds(last.millis(), window.end), window.edges.1);
+    (sampled + before.min(sampled * zero) + after) / sampled
 }
 
 /// What a counter had counted each time it was reset, at the time of the sample that fell. Found once
@@ -65,4 +78,146 @@ pub(super) fn irate(window: &Window<'_>) -> Option<f64> {
 pub(super) fn idelta(window: &Window<'_>) -> Option<f64> {
     let [.., before, last] = window.samples else { return None };
     Some(last.value - before.value)
+}
+
+pub(super) fn rate_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+    let seconds = window.end.saturating_sub(window.start) as f64 / 1000.0;
+    let increase = extrapolated_histogram(window, Counter::Yes, notes)?;
+    Some(point(increase.times(1.0 / seconds)))
+}
+
+pub(super) fn increase_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+    extrapolated_histogram(window, Counter::Yes, notes).map(point)
+}
+
+pub(super) fn delta_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+    extrapolated_histogram(window, Counter::No, notes).map(point)
+}
+
+fn point(histogram: Histogram) -> PointValue {
+    PointValue::Histogram(Arc::new(histogram))
+}
+
+/// As [`extrapolated`], for windows of histograms.
+fn extrapolated_histogram(
+    window: &Window<'_>,
+    counter: Counter,
+    notes: &mut Notes,
+) -> Option<Histogram> {
+    if !window.samples.is_empty() {
+        notes.warn_of_mixed_range(window.metric);
+        return None;
+    }
+    let [_, _, ..] = window.histograms else { return None };
+    warn_of_kind(window, window.histograms, counter, notes);
+    let difference = match counter {
+        Counter::Yes => risen(window.histograms),
+        Counter::No => fallen(window.histograms),
+    };
+    let difference =
+        difference.map_err(|why| notes.warn_of_incompatible(why, window.metric)).ok()?;
+    let factor = factor(window, window.histograms, f64::INFINITY);
+    Some(difference.times(factor).hinted(ResetHint::Gauge))
+}
+
+/// A rate of gauges, a delta of counters: both are probably mistakes.
+fn warn_of_kind(
+    window: &Window<'_>,
+    samples: &[HistogramSample],
+    counter: Counter,
+    notes: &mut Notes,
+) {
+    let is_gauge = |sample: &HistogramSample| sample.histogram.reset == ResetHint::Gauge;
+    let metric = window.metric;
+    if counter == Counter::Yes && samples.iter().any(is_gauge) {
+        notes.warn(&format!("this native histogram metric is not a counter: {metric:?}"));
+    }
+    let ends = [samples.first(), samples.last()];
+    if counter == Counter::No && !ends.into_iter().flatten().all(is_gauge) {
+        notes.warn(&format!("this native histogram metric is not a gauge: {metric:?}"));
+    }
+}
+
+fn fallen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
+    let (first, last) = (&samples[0].histogram, &samples[samples.len() - 1].histogram);
+    last.minus(first)
+}
+
+/// The last less the first, and what was lost at each reset between them, all at the coarsest schema.
+fn risen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
+    let (first, rest) = (&samples[0].histogram, &samples[1..]);
+    let fresh = was_reset(first, &rest[0].histogram);
+    // What came before a reset need not fit to what comes after it.
+    let counted = if fresh { rest } else { samples };
+    let schema = counted.iter().map(|sample| sample.histogram.bounds.schema()).min();
+    if counted
+        .iter()
+        .any(|s| s.histogram.has_custom_bounds() != counted[0].histogram.has_custom_bounds())
+    {
+        return Err(Incompatible::Schema);
+    }
+    let last = &samples[samples.len() - 1].histogram;
+    let mut sum = last.at_most(schema.unwrap_or_default());
+    if !fresh {
+        sum = sum.minus(first)?;
+    }
+    for pair in counted.windows(2) {
+        if was_reset(&pair[0].histogram, &pair[1].histogram) {
+            sum = sum.plus(&pair[0].histogram)?;
+        }
+    }
+    Ok(sum)
+}
+
+pub(super) fn irate_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+    let (value, seconds) = last_difference(window, Counter::Yes, notes)?;
+    Some(match value {
+        PointValue::Float(value) => PointValue::Float(value / seconds),
+        PointValue::Histogram(histogram) => point(histogram.divided_by(seconds)),
+    })
+}
+
+pub(super) fn idelta_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+    last_difference(window, Counter::No, notes).map(|(value, _)| value)
+}
+
+/// What lies between the last two samples, of whatever kind, and how many seconds.
+fn last_difference(
+    window: &Window<'_>,
+    counter: Counter,
+    notes: &mut Notes,
+) -> Option<(PointValue, f64)> {
+    let (before, last) = last_two(window)?;
+    let seconds = (last.millis() - before.millis()) as f64 / 1000.0;
+    let difference = match (before, last) {
+        (Mixed::Float(before), Mixed::Float(last)) => {
+            let reset = counter == Counter::Yes && last.value < before.value;
+            PointValue::Float(if reset { last.value } else { last.value - before.value })
+        }
+        (Mixed::Histogram(before), Mixed::Histogram(last)) => {
+            point(histogram_difference(window, (before, last), counter, notes)?)
+        }
+        _ => {
+            notes.warn_of_mixed_range(window.metric);
+            return None;
+        }
+    };
+    Some((difference, seconds))
+}
+
+fn histogram_difference(
+    window: &Window<'_>,
+    (before, last): (&HistogramSample, &HistogramSample),
+    counter: Counter,
+    notes: &mut Notes,
+) -> Option<Histogram> {
+    warn_of_kind(window, &[before.clone(), last.clone()], counter, notes);
+    let (before, last) = (&before.histogram, &last.histogram);
+    let difference = match counter {
+        Counter::Yes if was_reset(before, last) => Ok((**last).clone()),
+        _ => last.minus(before),
+    };
+    let difference =
+        difference.map_err(|why| notes.warn_of_incompatible(why, window.metric)).ok()?;
+    Some(difference.hinted(ResetHint::Gauge))
 }

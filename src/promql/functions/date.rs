@@ -42,7 +42,7 @@ pub(super) fn year(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 /// A part of the date of each value, or of the step's own time where no vector is given.
 fn part(call: &mut Call<'_, '_>, read: fn(civil::DateTime) -> f64) -> Result<Evaluated> {
     let columns = if call.arguments.is_empty() {
-        vec![Column { labels: Labels::empty(), values: call.grid.seconds() }]
+        vec![Column::of(Labels::empty(), call.grid.seconds())]
     } else {
         call.vector(0)?
     };

@@ -3,14 +3,11 @@
 use regex::Regex;
 
 use crate::{
-    model::{Labels, is_label_name},
+    model::{Labels, whole_match},
     promql::columns::{Column, merged},
 };
 
 use super::{Call, Evaluated, QueryError, Result};
-
-/// The memory a compiled expression may take, as in `model::Matcher`.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// `label_replace(v, destination, replacement, source, regex)`: series whose source label does not
 /// match stay as they are.
@@ -32,7 +29,7 @@ pub(super) fn join(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let sources: Vec<String> =
         (3..call.arguments.len()).map(|index| call.text(index).to_owned()).collect();
     check_destination("label_join", &destination)?;
-    if let Some(source) = sources.iter().find(|source| !is_label_name(source)) {
+    if let Some(source) = sources.iter().find(|source| source.is_empty()) {
         return Err(invalid("label_join", "source", source));
     }
     relabelled(call, &destination, |labels| {
@@ -46,15 +43,18 @@ fn relabelled(
     destination: &str,
     value: impl Fn(&Labels) -> Option<String>,
 ) -> Result<Evaluated> {
-    let columns = call.vector(0)?.into_iter().map(|column| match value(&column.labels) {
-        Some(value) => Column { labels: column.labels.with(destination, &value), ..column },
-        None => column,
-    });
-    Ok(Evaluated::Vector(merged(columns.collect())?))
+    let mut columns = call.vector(0)?;
+    for Column { labels, .. } in &mut columns {
+        if let Some(value) = value(labels) {
+            *labels = labels.with(destination, &value);
+        }
+    }
+    Ok(Evaluated::Vector(merged(columns)?))
 }
 
+/// Any text may be a label name, as in Prometheus 3.
 fn check_destination(function: &str, name: &str) -> Result<()> {
-    if is_label_name(name) { Ok(()) } else { Err(invalid(function, "destination", name)) }
+    if name.is_empty() { Err(invalid(function, "destination", name)) } else { Ok(()) }
 }
 
 fn invalid(function: &str, what: &str, name: &str) -> QueryError {
@@ -62,9 +62,7 @@ fn invalid(function: &str, what: &str, name: &str) -> QueryError {
 }
 
 fn anchored(pattern: &str) -> Result<Regex> {
-    let built =
-        regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|error| {
+    whole_match(pattern).map_err(|error| {
         QueryError::Execution(format!(
             "invalid regular expression in label_replace(): {pattern:?}: {error}"
         ))

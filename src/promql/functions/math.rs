@@ -11,6 +11,16 @@ pub(super) fn sgn(value: f64) -> f64 {
     }
 }
 
+/// As Prometheus computes it: multiplied first.
+pub(super) fn degrees(value: f64) -> f64 {
+    value * 180.0 / std::f64::consts::PI
+}
+
+/// As Prometheus computes it: multiplied first.
+pub(super) fn radians(value: f64) -> f64 {
+    value * std::f64::consts::PI / 180.0
+}
+
 /// To the nearest multiple of the parameter (1 where there is none); halves go up.
 pub(super) fn round(value: f64, parameters: &[f64]) -> Option<f64> {
     // Prometheus divides by the inverse: fewer surprises with multiples such as 0.1.

@@ -3,23 +3,30 @@
 //! To add one, write it into its family's file and add a row to [`FUNCTIONS`]; parsing, type checks
 //! and evaluation follow from the row.
 
+mod classic;
 mod counters;
 mod date;
-mod histogram;
+mod info;
 mod labels;
 mod math;
+mod mixed;
+mod native;
 mod over_time;
+mod quantiles;
+mod sorting;
 mod vectors;
-
-use crate::model::Sample;
+mod windows;
 
 use super::{
-    QueryError, RollupColumn,
-    columns::{Column, Cursor, Evaluated, Grid, Windows, absent, distinct, merged},
+    PointValue, QueryError, RollupColumn,
+    columns::{Column, Evaluated, Grid, Windows, merged},
     eval::Evaluator,
+    notes::Notes,
     plan::{Kind, Node},
-    rollups::{Frame, Reader, Reading},
+    rollups::{Reader, Reading},
 };
+
+use windows::{Window, WindowBody};
 
 type Result<T> = std::result::Result<T, QueryError>;
 
@@ -36,6 +43,8 @@ pub struct Function {
     pub required: usize,
     /// Whether the last parameter may be repeated.
     pub repeats: bool,
+    /// Whether the order of its result says something.
+    orders: bool,
     /// What it gives.
     pub returns: Kind,
     body: Body,
@@ -52,46 +61,6 @@ enum Body {
     Window(WindowBody),
     /// On everything at once.
     Whole(fn(&mut Call<'_, '_>) -> Result<Evaluated>),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct WindowBody {
-    apply: fn(&Window<'_>) -> Option<f64>,
-    keeps_name: bool,
-    wants_counter: bool,
-    reading: Reading,
-}
-
-/// What a range function sees at one step.
-struct Window<'a> {
-    /// Not empty, in order.
-    samples: &'a [Sample],
-    /// Milliseconds; does not belong to the window.
-    start: i64,
-    /// Milliseconds; belongs to the window.
-    end: i64,
-    /// The time of the step, which `offset` and `@` do not move.
-    now: i64,
-    /// The scalar argument, if there is one.
-    parameter: f64,
-    /// How coarse the coarsest of the samples is, in milliseconds; zero: all are as they came.
-    resolution: i64,
-    /// The same at the start of the window, and at its end.
-    edges: (i64, i64),
-    /// For means over rollups: how many values each sample stands for; else empty.
-    counts: &'a [Sample],
-    /// For functions of counters: what was lost in each reset within the window; else empty.
-    falls: &'a [Sample],
-}
-
-impl Window<'_> {
-    fn values(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
-        self.samples.iter().map(|sample| sample.value)
-    }
-
-    fn to_vec(&self) -> Vec<f64> {
-        self.values().collect()
-    }
 }
 
 /// A function's call: its arguments are evaluated when it asks for them.
@@ -141,14 +110,19 @@ impl Function {
         (parameters, required): (&'static [Kind], usize),
         body: fn(&mut Call<'_, '_>) -> Result<Evaluated>,
     ) -> Self {
-        let (returns, repeats) = (Kind::Vector, false);
-        Self { name, help, parameters, required, repeats, returns, body: Body::Whole(body) }
+        let body = Body::Whole(body);
+        Self { parameters, required, ..Self::plain(name, help, body) }
+    }
+
+    /// Takes a vector, gives one.
+    const fn plain(name: &'static str, help: &'static str, body: Body) -> Self {
+        let (parameters, returns): (&'static [Kind], _) = (&[V], Kind::Vector);
+        let (required, repeats, orders) = (1, false, false);
+        Self { name, help, parameters, required, repeats, orders, returns, body }
     }
 
     const fn map(name: &'static str, help: &'static str, body: fn(f64) -> f64) -> Self {
-        let (parameters, required, returns): (&'static [Kind], _, _) = (&[V], 1, Kind::Vector);
-        let body = Body::Map(body);
-        Self { name, help, parameters, required, repeats: false, returns, body }
+        Self::plain(name, help, Body::Map(body))
     }
 
     const fn map_with(
@@ -157,8 +131,8 @@ impl Function {
         (parameters, required): (&'static [Kind], usize),
         body: fn(f64, &[f64]) -> Option<f64>,
     ) -> Self {
-        let (returns, repeats) = (Kind::Vector, false);
-        Self { name, help, parameters, required, repeats, returns, body: Body::MapWith(body) }
+        let body = Body::MapWith(body);
+        Self { parameters, required, ..Self::plain(name, help, body) }
     }
 
     const fn window(
@@ -167,11 +141,17 @@ impl Function {
         parameters: &'static [Kind],
         apply: fn(&Window<'_>) -> Option<f64>,
     ) -> Self {
-        let (keeps_name, wants_counter) = (false, false);
-        let reading = Reading::Samples { room: 1 };
-        let body = Body::Window(WindowBody { apply, keeps_name, wants_counter, reading });
-        let (returns, required) = (Kind::Vector, parameters.len());
-        Self { name, help, parameters, required, repeats: false, returns, body }
+        let body = Body::Window(WindowBody::of(apply));
+        Self { parameters, required: parameters.len(), ..Self::plain(name, help, body) }
+    }
+
+    /// For range functions that know native histograms, too.
+    const fn mixed(self, mixed: fn(&Window<'_>, &mut Notes) -> Option<PointValue>) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { mixed: Some(mixed), ..body }),
+            body => body,
+        };
+        Self { body, ..self }
     }
 
     /// For range functions that make sense on counters only.
@@ -201,12 +181,30 @@ impl Function {
         Self { body, ..self }
     }
 
+    /// For range functions whose scalar arguments have bounds.
+    const fn checking(self, check: fn(&[f64]) -> Result<()>) -> Self {
+        let body = match self.body {
+            Body::Window(body) => Body::Window(WindowBody { check, ..body }),
+            body => body,
+        };
+        Self { body, ..self }
+    }
+
     const fn repeating(self) -> Self {
         Self { repeats: true, ..self }
     }
 
     const fn returning(self, returns: Kind) -> Self {
         Self { returns, ..self }
+    }
+
+    const fn ordering(self) -> Self {
+        Self { orders: true, ..self }
+    }
+
+    /// Whether the order of its result says something.
+    pub(super) fn orders(&self) -> bool {
+        self.orders
     }
 }
 
@@ -235,42 +233,80 @@ pub static FUNCTIONS: &[Function] = &[
     Function::map("atan", "arc tangent", f64::atan),
     Function::map("atanh", "inverse hyperbolic tangent", f64::atanh),
     Function::window("avg_over_time", "mean of the window", &[M], over_time::avg)
-        .reading(Reading::Mean),
+        .reading(Reading::Mean)
+        .mixed(over_time::avg_mixed),
     Function::map("ceil", "rounded up", f64::ceil),
     Function::window("changes", "how often the value changed", &[M], over_time::changes)
-        .reading(PAIRS),
+        .reading(PAIRS)
+        .mixed(over_time::changes_mixed),
     Function::map_with("clamp", "limited to a range", (&[V, S, S], 3), math::clamp),
     Function::map_with("clamp_max", "limited from above", (&[V, S], 2), math::clamp_max),
     Function::map_with("clamp_min", "limited from below", (&[V, S], 2), math::clamp_min),
     Function::map("cos", "cosine", f64::cos),
     Function::map("cosh", "hyperbolic cosine", f64::cosh),
     Function::window("count_over_time", "samples in the window", &[M], over_time::count)
-        .reading(Reading::Column(RollupColumn::Count)),
+        .reading(Reading::Column(RollupColumn::Count))
+        .mixed(over_time::count_mixed),
     Function::whole("day_of_month", "1 to 31, UTC", (&[V], 0), date::day_of_month),
     Function::whole("day_of_week", "0 (Sunday) to 6, UTC", (&[V], 0), date::day_of_week),
     Function::whole("day_of_year", "1 to 366, UTC", (&[V], 0), date::day_of_year),
     Function::whole("days_in_month", "28 to 31, UTC", (&[V], 0), date::days_in_month),
-    Function::map("deg", "radians to degrees", f64::to_degrees),
+    Function::map("deg", "radians to degrees", math::degrees),
     Function::window("delta", "difference over the window, extrapolated", &[M], counters::delta)
-        .reading(Reading::Differences),
+        .reading(Reading::Differences)
+        .mixed(counters::delta_mixed),
     Function::window("deriv", "slope per second, by regression", &[M], over_time::deriv)
         .reading(PAIRS),
+    Function::window(
+        "double_exponential_smoothing",
+        "smoothed by factors for level and trend",
+        &[M, S, S],
+        over_time::smoothed,
+    )
+    .reading(PAIRS)
+    .checking(over_time::check_factors),
+    Function::whole("end", "the last step, in seconds", (&[], 0), vectors::end).returning(S),
     Function::map("exp", "e to the power", f64::exp),
+    Function::window("first_over_time", "oldest sample of the window", &[M], over_time::first)
+        .mixed(over_time::first_mixed)
+        .keeping_name(),
     Function::map("floor", "rounded down", f64::floor),
+    Function::whole("histogram_avg", "mean of native histograms", (&[V], 1), native::avg),
+    Function::whole("histogram_count", "count of native histograms", (&[V], 1), native::count),
+    Function::whole(
+        "histogram_fraction",
+        "share of observations between two values",
+        (&[S, S, V], 3),
+        quantiles::fraction,
+    ),
     Function::whole(
         "histogram_quantile",
-        "quantile of a classic histogram",
+        "quantile of histograms, classic or native",
         (&[S, V], 2),
-        histogram::quantile,
+        quantiles::quantile,
     ),
+    Function::whole(
+        "histogram_quantiles",
+        "several quantiles of histograms, told apart by a label",
+        (&[V, T, S], 3),
+        quantiles::quantiles,
+    )
+    .repeating(),
+    Function::whole("histogram_stddev", "standard deviation", (&[V], 1), native::stddev),
+    Function::whole("histogram_stdvar", "variance", (&[V], 1), native::stdvar),
+    Function::whole("histogram_sum", "sum of native histograms", (&[V], 1), native::sum),
     Function::whole("hour", "0 to 23, UTC", (&[V], 0), date::hour),
     Function::window("idelta", "difference of the last two samples", &[M], counters::idelta)
-        .reading(PAIRS),
+        .reading(PAIRS)
+        .mixed(counters::idelta_mixed),
     Function::window("increase", "increase of a counter", &[M], counters::increase)
         .reading(Reading::Differences)
-        .of_counters(),
+        .of_counters()
+        .mixed(counters::increase_mixed),
+    Function::whole("info", "labels of info metrics added", (&[V, V], 1), info::evaluate),
     Function::window("irate", "rate between the last two samples", &[M], counters::irate)
-        .reading(PAIRS),
+        .reading(PAIRS)
+        .mixed(counters::irate_mixed),
     Function::whole("label_join", "labels joined into one", (&[V, T, T, T], 3), labels::join)
         .repeating(),
     Function::whole(
@@ -281,10 +317,17 @@ pub static FUNCTIONS: &[Function] = &[
     ),
     Function::window("last_over_time", "newest sample of the window", &[M], over_time::last)
         .reading(Reading::Newest)
-        .keeping_name(),
+        .keeping_name()
+        .mixed(over_time::last_mixed),
     Function::map("ln", "natural logarithm", f64::ln),
     Function::map("log10", "decimal logarithm", f64::log10),
     Function::map("log2", "binary logarithm", f64::log2),
+    Function::window(
+        "mad_over_time",
+        "median of the distances from the median",
+        &[M],
+        over_time::median_deviation,
+    ),
     Function::window("max_over_time", "greatest value of the window", &[M], over_time::max)
         .reading(Reading::Column(RollupColumn::Max)),
     Function::window("min_over_time", "least value of the window", &[M], over_time::min)
@@ -305,28 +348,45 @@ pub static FUNCTIONS: &[Function] = &[
         &[M],
         over_time::present,
     )
-    .reading(Reading::Newest),
+    .reading(Reading::Newest)
+    .mixed(over_time::present_mixed),
     Function::whole(
         "quantile_over_time",
         "quantile of the window",
         (&[S, M], 2),
-        over_time::quantile,
+        quantiles::over_time,
     ),
-    Function::map("rad", "degrees to radians", f64::to_radians),
+    Function::map("rad", "degrees to radians", math::radians),
+    Function::whole("range", "seconds from the first step to the last", (&[], 0), vectors::range)
+        .returning(S),
     Function::window("rate", "increase of a counter per second", &[M], counters::rate)
         .reading(Reading::Differences)
-        .of_counters(),
+        .of_counters()
+        .mixed(counters::rate_mixed),
     Function::window("resets", "how often a counter was reset", &[M], over_time::resets)
-        .reading(PAIRS),
+        .reading(PAIRS)
+        .mixed(over_time::resets_mixed),
     Function::map_with("round", "rounded to a multiple", (&[V, S], 1), math::round),
     Function::whole("scalar", "the value of the only series", (&[V], 1), vectors::scalar)
         .returning(S),
     Function::map("sgn", "-1, 0 or 1", math::sgn),
     Function::map("sin", "sine", f64::sin),
     Function::map("sinh", "hyperbolic sine", f64::sinh),
-    Function::whole("sort", "by value, upwards", (&[V], 1), vectors::sort),
-    Function::whole("sort_desc", "by value, downwards", (&[V], 1), vectors::sort_desc),
+    Function::whole("sort", "by value, upwards", (&[V], 1), sorting::upwards).ordering(),
+    Function::whole("sort_by_label", "by labels, upwards", (&[V, T], 1), sorting::by_label)
+        .repeating()
+        .ordering(),
+    Function::whole(
+        "sort_by_label_desc",
+        "by labels, downwards",
+        (&[V, T], 1),
+        sorting::by_label_downwards,
+    )
+    .repeating()
+    .ordering(),
+    Function::whole("sort_desc", "by value, downwards", (&[V], 1), sorting::downwards).ordering(),
     Function::map("sqrt", "square root", f64::sqrt),
+    Function::whole("start", "the first step, in seconds", (&[], 0), vectors::start).returning(S),
     Function::window(
         "stddev_over_time",
         "standard deviation of the window",
@@ -334,13 +394,28 @@ pub static FUNCTIONS: &[Function] = &[
         over_time::stddev,
     ),
     Function::window("stdvar_over_time", "variance of the window", &[M], over_time::stdvar),
+    Function::whole("step", "from one step to the next, in seconds", (&[], 0), vectors::step)
+        .returning(S),
     Function::window("sum_over_time", "sum of the window", &[M], over_time::sum)
-        .reading(Reading::Column(RollupColumn::Sum)),
+        .reading(Reading::Column(RollupColumn::Sum))
+        .mixed(over_time::sum_mixed),
     Function::map("tan", "tangent", f64::tan),
     Function::map("tanh", "hyperbolic tangent", f64::tanh),
     Function::whole("time", "the time of the step, in seconds", (&[], 0), vectors::time)
         .returning(S),
     Function::whole("timestamp", "when samples were taken", (&[V], 1), vectors::timestamp),
+    Function::window(
+        "ts_of_first_over_time",
+        "when the oldest was taken",
+        &[M],
+        over_time::first_at,
+    )
+    .mixed(over_time::first_at_mixed),
+    Function::window("ts_of_last_over_time", "when the newest was taken", &[M], over_time::last_at)
+        .reading(Reading::Newest)
+        .mixed(over_time::last_at_mixed),
+    Function::window("ts_of_max_over_time", "when the greatest was taken", &[M], over_time::max_at),
+    Function::window("ts_of_min_over_time", "when the least was taken", &[M], over_time::min_at),
     Function::whole("vector", "a scalar as a vector", (&[S], 1), vectors::vector),
     Function::whole("year", "UTC", (&[V], 0), date::year),
 ];
@@ -360,7 +435,7 @@ pub(super) fn evaluate(
     match function.body {
         Body::Map(apply) => map(&mut call, |value, _| Some(apply(value))),
         Body::MapWith(apply) => map(&mut call, apply),
-        Body::Window(body) => over_windows(&mut call, body),
+        Body::Window(body) => windows::evaluate(&mut call, body),
         Body::Whole(apply) => apply(&mut call),
     }
 }
@@ -370,90 +445,12 @@ fn map(call: &mut Call<'_, '_>, apply: impl Fn(f64, &[f64]) -> Option<f64>) -> R
     let columns = call.vector(0)?;
     let scalars: Vec<Vec<f64>> =
         (1..call.arguments.len()).map(|index| call.scalar(index)).collect::<Result<_>>()?;
-    // Scalars by step, so that each value finds its own side by side.
-    let by_step: Vec<Vec<f64>> = (0..call.grid.count)
-        .map(|step| scalars.iter().map(|values| values[step]).collect())
-        .collect();
+    let by_step = windows::by_step(&scalars, call.grid);
     let mapped = columns.into_iter().map(|mut column| {
         column.drop_name();
         column.map(|step, value| apply(value, &by_step[step]))
     });
     Ok(Evaluated::Vector(merged(mapped.collect())?))
-}
-
-fn over_windows(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Evaluated> {
-    let windows = call.windows(0, body.reading)?;
-    let parameter = match call.arguments.len() {
-        2 => Some(call.scalar(1)?),
-        _ => None,
-    };
-    let parameter = |step: usize| parameter.as_ref().map_or(f64::NAN, |values| values[step]);
-    if body.wants_counter {
-        inform_about_gauges(call, &windows);
-    }
-    Ok(Evaluated::Vector(slide(call, &windows, body, parameter)?))
-}
-
-/// A value for each series and step that has a sample in its window.
-fn slide(
-    call: &mut Call<'_, '_>,
-    windows: &Windows,
-    body: WindowBody,
-    parameter: impl Fn(usize) -> f64,
-) -> Result<Vec<Column>> {
-    let grid = call.grid;
-    call.evaluator.check_slots(windows.series.len(), grid)?;
-    let mut columns = Vec::with_capacity(windows.series.len());
-    for (index, series) in windows.series.iter().enumerate() {
-        let counts = windows.counts.get(index).map_or(&[][..], Vec::as_slice);
-        let falls = if body.wants_counter { counters::falls(&series.samples) } else { Vec::new() };
-        let [mut cursor, mut counting, mut falling] = [const { Cursor::new() }; 3];
-        let slot = |(step, end): (usize, &i64)| {
-            // A window may be long enough that one series takes seconds.
-            call.evaluator.check_cancelled()?;
-            let frame = windows.reach.frame(*end);
-            let Frame { start, end, resolution, edges, .. } = frame;
-            let samples = frame.seen(cursor.window(&series.samples, start, end));
-            let [first, ..] = samples else { return Ok(absent()) };
-            if !frame.fits {
-                return Ok(absent());
-            }
-            let window = Window {
-                samples,
-                start,
-                end,
-                now: grid.time(step),
-                parameter: parameter(step),
-                resolution,
-                edges,
-                counts: counting.window(counts, start, end),
-                falls: falling.window(&falls, first.timestamp.as_millis(), end),
-            };
-            Ok((body.apply)(&window).unwrap_or_else(absent))
-        };
-        let values = windows.ends.iter().enumerate().map(slot).collect::<Result<_>>()?;
-        let mut column = Column { labels: series.labels.clone(), values };
-        if !body.keeps_name {
-            column.drop_name();
-        }
-        columns.push(column);
-    }
-    distinct(columns)
-}
-
-/// A rate of something that is no counter is a common mistake; the name tells.
-fn inform_about_gauges(call: &mut Call<'_, '_>, windows: &Windows) {
-    const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-    for series in &windows.series {
-        let metric = series.labels.metric();
-        if !metric.is_empty() && !SUFFIXES.iter().any(|suffix| metric.ends_with(suffix)) {
-            call.evaluator.inform(&format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
-                 {metric:?} in {}()",
-                call.name
-            ));
-        }
-    }
 }
 
 #[cfg(test)]

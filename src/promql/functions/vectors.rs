@@ -3,7 +3,7 @@
 use crate::{
     model::{Labels, METRIC_NAME, MatchOp, is_label_name},
     promql::{
-        aggregate,
+        PointValue,
         columns::{self, Column, Cursor, merged},
         plan::Node,
         rollups::Reading,
@@ -15,7 +15,7 @@ use super::{Call, Evaluated, Result};
 /// A column where `present` is false at some step, with the labels that the argument asks for.
 fn where_missing(argument: &Node, present: &[bool]) -> Evaluated {
     let slot = |present: &bool| if *present { columns::absent() } else { 1.0 };
-    let column = Column { labels: asked_for(argument), values: present.iter().map(slot).collect() };
+    let column = Column::of(asked_for(argument), present.iter().map(slot).collect());
     Evaluated::Vector(columns::compact(vec![column]))
 }
 
@@ -44,11 +44,12 @@ pub(super) fn absent_over_time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let mut present = vec![false; call.grid.count];
     for series in &windows.series {
         call.evaluator.check_cancelled()?;
-        let mut cursor = Cursor::default();
+        let [mut cursor, mut other] = [const { Cursor::new() }; 2];
         for (slot, end) in present.iter_mut().zip(&windows.ends) {
             let frame = windows.reach.frame(*end);
-            let samples = cursor.window(&series.samples, frame.start, frame.end);
-            *slot |= !frame.seen(samples).is_empty();
+            let samples = cursor.window(&series.data.samples, frame.start, frame.end);
+            let histograms = other.window(&series.data.histograms, frame.start, frame.end);
+            *slot |= !frame.seen(samples).is_empty() || !histograms.is_empty();
         }
     }
     Ok(where_missing(&call.arguments[0], &present))
@@ -57,9 +58,9 @@ pub(super) fn absent_over_time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 pub(super) fn scalar(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let columns = call.vector(0)?;
     let only = |step: usize| {
-        let mut present = columns.iter().filter(|column| column.has(step));
+        let mut present = columns.iter().filter_map(|column| column.slot(step).float());
         match (present.next(), present.next()) {
-            (Some(column), None) => column.values[step],
+            (Some(value), None) => value,
             _ => f64::NAN,
         }
     };
@@ -68,7 +69,7 @@ pub(super) fn scalar(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 
 pub(super) fn vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let values = call.scalar(0)?;
-    Ok(Evaluated::Vector(vec![Column { labels: Labels::empty(), values }]))
+    Ok(Evaluated::Vector(vec![Column::of(Labels::empty(), values)]))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
@@ -86,24 +87,33 @@ pub(super) fn timestamp(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let seconds = call.grid.seconds();
     let columns = call.vector(0)?.into_iter().map(|mut column| {
         column.drop_name();
-        column.map(|step, _| Some(seconds[step]))
+        column.map_slots(|step, _| Some(PointValue::Float(seconds[step])))
     });
     Ok(Evaluated::Vector(merged(columns.collect())?))
 }
 
-pub(super) fn sort(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    sorted(call, false)
+pub(super) fn start(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let start = call.evaluator.span.0;
+    constant(call, start as f64 / 1000.0)
 }
 
-pub(super) fn sort_desc(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    sorted(call, true)
+pub(super) fn end(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let end = call.evaluator.span.1;
+    constant(call, end as f64 / 1000.0)
 }
 
-/// Order means something at a single instant only.
-fn sorted(call: &mut Call<'_, '_>, down: bool) -> Result<Evaluated> {
-    let mut columns = call.vector(0)?;
-    if call.grid.count == 1 {
-        aggregate::sort(&mut columns, down);
-    }
-    Ok(Evaluated::Vector(columns))
+pub(super) fn range(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let (start, end) = call.evaluator.span;
+    constant(call, (end - start) as f64 / 1000.0)
+}
+
+/// Of the query, not of a subquery; an instant has none.
+pub(super) fn step(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    let step = call.evaluator.step;
+    constant(call, step as f64 / 1000.0)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every function has the same shape")]
+fn constant(call: &Call<'_, '_>, value: f64) -> Result<Evaluated> {
+    Ok(Evaluated::Scalar(vec![value; call.grid.count]))
 }

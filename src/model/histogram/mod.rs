@@ -4,9 +4,15 @@
 //! <https://prometheus.io/docs/specs/native_histograms/>, or between bounds of one's own. Only buckets
 //! that hold anything are there.
 
+mod arithmetic;
+mod buckets;
+
 use std::{ops::Deref, sync::Arc};
 
 use crate::{limits, time::Timestamp};
+
+pub use arithmetic::Incompatible;
+pub use buckets::BucketRange;
 
 /// The schema that the wire formats use for bounds of one's own.
 pub const CUSTOM_BOUNDS_SCHEMA: i32 = -53;
@@ -135,26 +141,8 @@ impl Histogram {
     /// Whether this one can come after `earlier` without a reset of the counts in between. Gauges always
     /// can.
     pub fn continues(&self, earlier: &Self) -> bool {
-        match self.reset {
-            ResetHint::Gauge => return true,
-            ResetHint::Reset => return false,
-            ResetHint::Unknown => {}
-        }
-        self.bounds == earlier.bounds
-            && self.zero_threshold.to_bits() == earlier.zero_threshold.to_bits()
-            && self.count >= earlier.count
-            && self.zero_count >= earlier.zero_count
-            && holds(&self.positive, &earlier.positive)
-            && holds(&self.negative, &earlier.negative)
+        self.reset == ResetHint::Gauge || !self.was_reset_since(earlier)
     }
-}
-
-/// Whether each of the earlier buckets has at least its count later.
-fn holds(later: &[Bucket], earlier: &[Bucket]) -> bool {
-    earlier.iter().all(|bucket| {
-        let found = later.binary_search_by_key(&bucket.index, |later| later.index);
-        found.is_ok_and(|at| later[at].count >= bucket.count)
-    })
 }
 
 impl Deref for Histogram {

@@ -1,0 +1,290 @@
+//! Range functions: what becomes of the samples that each step sees, series by series.
+
+use crate::{
+    model::{HistogramSample, Sample},
+    promql::{
+        Limits, PointValue,
+        columns::{Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, distinct},
+        notes::Notes,
+        parallel::by_runs,
+        rollups::{Frame, Reach, Reading},
+    },
+};
+
+use super::{Call, Result, counters};
+
+/// A function of a window by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowBody {
+    pub(super) apply: fn(&Window<'_>) -> Option<f64>,
+    /// For windows with native histograms; without, these are left out.
+    pub(super) mixed: Option<fn(&Window<'_>, &mut Notes) -> Option<PointValue>>,
+    /// What the scalar arguments must be.
+    pub(super) check: fn(&[f64]) -> Result<()>,
+    pub(super) keeps_name: bool,
+    pub(super) wants_counter: bool,
+    pub(super) reading: Reading,
+}
+
+/// What a range function sees at one step.
+pub(super) struct Window<'a> {
+    /// In order; not empty where only numbers are asked for.
+    pub(super) samples: &'a [Sample],
+    /// In order, at other times.
+    pub(super) histograms: &'a [HistogramSample],
+    /// The name of the metric, for notes.
+    pub(super) metric: &'a str,
+    /// Milliseconds; does not belong to the window.
+    pub(super) start: i64,
+    /// Milliseconds; belongs to the window.
+    pub(super) end: i64,
+    /// The time of the step, which `offset` and `@` do not move.
+    pub(super) now: i64,
+    /// The scalar arguments.
+    pub(super) parameters: &'a [f64],
+    /// How coarse the coarsest of the samples is, in milliseconds; zero: all are as they came.
+    pub(super) resolution: i64,
+    /// The same at the start of the window, and at its end.
+    pub(super) edges: (i64, i64),
+    /// For means over rollups: how many values each sample stands for; else empty.
+    pub(super) counts: &'a [Sample],
+    /// For functions of counters: what was lost in each reset within the window; else empty.
+    pub(super) falls: &'a [Sample],
+}
+
+impl Window<'_> {
+    pub(super) fn values(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
+        self.samples.iter().map(|sample| sample.value)
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<f64> {
+        self.values().collect()
+    }
+}
+
+/// How windows become values; `State` goes from one window of a series to the next.
+pub(super) trait Slide: Sync {
+    type State: Default;
+
+    /// A window of numbers; not empty.
+    fn floats(&self, state: &mut Self::State, window: &Window<'_>) -> Option<f64>;
+
+    /// A window with native histograms.
+    fn mixed(
+        &self,
+        state: &mut Self::State,
+        window: &Window<'_>,
+        notes: &mut Notes,
+    ) -> Option<PointValue> {
+        if window.samples.is_empty() {
+            return None;
+        }
+        notes.inform_of_ignored_range(window.metric);
+        self.floats(state, window).map(PointValue::Float)
+    }
+}
+
+impl WindowBody {
+    pub(super) const fn of(apply: fn(&Window<'_>) -> Option<f64>) -> Self {
+        let (mixed, keeps_name, wants_counter) = (None, false, false);
+        let reading = Reading::Samples { room: 1 };
+        Self { apply, mixed, check: anything, keeps_name, wants_counter, reading }
+    }
+}
+
+fn anything(_: &[f64]) -> Result<()> {
+    Ok(())
+}
+
+impl Slide for WindowBody {
+    type State = ();
+
+    #[inline]
+    fn floats(&self, (): &mut (), window: &Window<'_>) -> Option<f64> {
+        (self.apply)(window)
+    }
+
+    fn mixed(&self, (): &mut (), window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+        let Some(mixed) = self.mixed else {
+            return ignoring(window, notes, self.apply);
+        };
+        if self.reading.needs_every_histogram() && window.resolution > 0 {
+            notes.inform("only the last native histogram of a rollup is kept: there is no sum, mean or count");
+            return None;
+        }
+        mixed(window, notes)
+    }
+}
+
+fn ignoring(
+    window: &Window<'_>,
+    notes: &mut Notes,
+    apply: fn(&Window<'_>) -> Option<f64>,
+) -> Option<PointValue> {
+    if window.samples.is_empty() {
+        return None;
+    }
+    notes.inform_of_ignored_range(window.metric);
+    apply(window).map(PointValue::Float)
+}
+
+pub(super) fn evaluate(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Evaluated> {
+    let windows = call.windows(0, body.reading)?;
+    let parameters: Vec<Vec<f64>> =
+        (1..call.arguments.len()).map(|index| call.scalar(index)).collect::<Result<_>>()?;
+    let parameters = by_step(&parameters, call.grid);
+    if !windows.series.is_empty() {
+        parameters.iter().try_for_each(|parameters| (body.check)(parameters))?;
+    }
+    let shape = Shape { keeps_name: body.keeps_name, wants_counter: body.wants_counter };
+    slide(call, windows, (&body, shape), &parameters)
+}
+
+/// The scalars of each step side by side.
+pub(super) fn by_step(scalars: &[Vec<f64>], grid: &Grid) -> Vec<Vec<f64>> {
+    let at = |step: usize| scalars.iter().map(|values| values[step]).collect();
+    (0..grid.count).map(at).collect()
+}
+
+/// What is special about a function.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shape {
+    /// The result is still the same metric.
+    pub(super) keeps_name: bool,
+    /// It makes sense on counters only.
+    pub(super) wants_counter: bool,
+}
+
+/// A value for each series and step that has a sample in its window.
+pub(super) fn slide<S: Slide>(
+    call: &mut Call<'_, '_>,
+    windows: Windows,
+    (body, shape): (&S, Shape),
+    parameters: &[Vec<f64>],
+) -> Result<Evaluated> {
+    let grid = call.grid;
+    call.evaluator.check_slots(windows.series.len(), grid)?;
+    let Windows { series, reach, ends } = windows;
+    let limits = call.evaluator.limits;
+    let sliding = Sliding { body, shape, grid, reach, ends, parameters, limits, name: call.name };
+    let runs = by_runs(&limits.helpers, series, |run| {
+        let mut notes = Notes::default();
+        let columns = run.into_iter().map(|series| sliding.column(series, &mut notes));
+        Ok((columns.collect::<Result<Vec<_>>>()?, notes))
+    })?;
+    let mut columns = Vec::with_capacity(runs.iter().map(|(run, _)| run.len()).sum());
+    for (run, notes) in runs {
+        columns.extend(run);
+        call.evaluator.notes.merge(notes);
+    }
+    Ok(Evaluated::Vector(distinct(columns)?))
+}
+
+struct Sliding<'a, S> {
+    body: &'a S,
+    shape: Shape,
+    name: &'static str,
+    grid: &'a Grid,
+    reach: Reach,
+    ends: Vec<i64>,
+    parameters: &'a [Vec<f64>],
+    limits: &'a Limits,
+}
+
+/// So many windows go by between two looks at whether anybody still waits.
+const WINDOWS_AT_ONCE: usize = 64;
+
+impl<S: Slide> Sliding<'_, S> {
+    fn column(&self, series: Ranged, notes: &mut Notes) -> Result<Column> {
+        let Ranged { data, counts } = series;
+        let falls =
+            if self.shape.wants_counter { counters::falls(&data.samples) } else { Vec::new() };
+        let mut walk = Walk::new(&data.samples, &data.histograms, (&counts, &falls));
+        let mut state = S::State::default();
+        let mut column = Column::empty(data.labels.clone(), self.ends.len());
+        for (step, end) in self.ends.iter().enumerate() {
+            if step % WINDOWS_AT_ONCE == 0 {
+                self.limits.check_cancelled()?;
+            }
+            let Some(mut window) = walk.window(self.reach.frame(*end)) else { continue };
+            window.now = self.grid.time(step);
+            window.parameters = self.parameters.get(step).map_or(&[], Vec::as_slice);
+            if window.histograms.is_empty() {
+                column.values[step] = self.body.floats(&mut state, &window).unwrap_or_else(absent);
+            } else {
+                window.metric = data.labels.metric();
+                column.put(step, self.body.mixed(&mut state, &window, notes));
+            }
+        }
+        self.inform_about_gauge(&column, notes);
+        if !self.shape.keeps_name {
+            column.drop_name();
+        }
+        Ok(column)
+    }
+
+    /// A rate of something that is no counter is a common mistake; the name tells.
+    fn inform_about_gauge(&self, column: &Column, notes: &mut Notes) {
+        const SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+        let metric = column.labels.metric();
+        let counts = metric.is_empty() || SUFFIXES.iter().any(|suffix| metric.ends_with(suffix));
+        if self.shape.wants_counter
+            && !counts
+            && column.values.iter().any(|v| !crate::model::is_stale(*v))
+        {
+            notes.inform(&format!(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
+                 {metric:?} in {}()",
+                self.name
+            ));
+        }
+    }
+}
+
+/// Walks through a series as its windows move on.
+struct Walk<'a> {
+    samples: (&'a [Sample], Cursor),
+    histograms: (&'a [HistogramSample], Cursor),
+    counts: (&'a [Sample], Cursor),
+    falls: (&'a [Sample], Cursor),
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        samples: &'a [Sample],
+        histograms: &'a [HistogramSample],
+        (counts, falls): (&'a [Sample], &'a [Sample]),
+    ) -> Self {
+        Self {
+            samples: (samples, Cursor::new()),
+            histograms: (histograms, Cursor::new()),
+            counts: (counts, Cursor::new()),
+            falls: (falls, Cursor::new()),
+        }
+    }
+
+    /// What there is in a frame; nothing, where there is no sample.
+    #[inline]
+    fn window(&mut self, frame: Frame) -> Option<Window<'a>> {
+        let Frame { start, end, resolution, edges, .. } = frame;
+        let samples = frame.seen(self.samples.1.window(self.samples.0, start, end));
+        let histograms = self.histograms.1.window(self.histograms.0, start, end);
+        if (samples.is_empty() && histograms.is_empty()) || !frame.fits {
+            return None;
+        }
+        let first = samples.first().map_or(end, |sample| sample.timestamp.as_millis());
+        Some(Window {
+            samples,
+            histograms,
+            start,
+            end,
+            resolution,
+            edges,
+            counts: self.counts.1.window(self.counts.0, start, end),
+            falls: self.falls.1.window(self.falls.0, first, end),
+            metric: "",
+            now: end,
+            parameters: &[],
+        })
+    }
+}
