@@ -13,9 +13,7 @@ import time
 import urllib.parse
 
 import comparison
-import grpc
-from google.protobuf import message_factory
-from harness import Daemon, Reflection, fetch
+from harness import Daemon, fetch
 from query_data import INTERVAL_MS, Data, to_balefire, to_remote
 from storage_peers import Prometheus, VictoriaMetrics, metric, wait_until
 
@@ -70,36 +68,6 @@ class Side:
         self.connection.request("GET", f"{path}?{urllib.parse.urlencode(fields)}")
         answer = self.connection.getresponse()
         return answer.status, answer.read()
-
-
-class Ours(Side):
-    """Balefire; range queries go by gRPC where this build has none over HTTP."""
-
-    def __init__(self, daemon):
-        super().__init__("Balefire", daemon.child.pid, daemon.status().http_address)
-        options = [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", 1 << 30)]
-        self.channel = grpc.insecure_channel(f"unix:{daemon.socket}", options=options)
-        method = Reflection(self.channel).pool.FindServiceByName("balefire.v1.MetricsService").methods_by_name["QueryRange"]
-        self.request, self.response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
-        self.raw = self.channel.unary_unary("/balefire.v1.MetricsService/QueryRange", self.request.SerializeToString, bytes)
-
-    def fetch(self, path, fields):
-        status, body = super().fetch(path, fields)
-        if status != 404 or not path.endswith("query_range"):
-            return status, body
-        message = self.request(expr=fields["query"])
-        for name in ("start", "end"):
-            getattr(message, name).FromMilliseconds(round(fields[name] * 1000))
-        message.step.FromMilliseconds(round(fields["step"] * 1000))
-        return 200, self.raw(message, timeout=300)
-
-    def parse(self, body):
-        if body.startswith(b'{"status"'):
-            return json.loads(body)
-        matrix = self.response.FromString(body).matrix
-        result = [{"metric": dict(each.labels), "values": [[s.timestamp_ms / 1000, repr(s.value)] for s in each.samples]}
-                  for each in matrix.series]
-        return {"status": "success", "data": {"resultType": "matrix", "result": result}}
 
 
 def request_of(way, expr, data):
@@ -176,7 +144,7 @@ def loaded(stack, folder, data):
         took.append(time.monotonic() - start)
     print(f"<!-- loaded in {', '.join(f'{each:.0f}' for each in took)} s -->", flush=True)
     settle(data, daemon, prometheus, victoria)
-    sides = [Ours(daemon)]
+    sides = [Side("Balefire", daemon.child.pid, daemon.status().http_address)]
     sides += [Side(peer.title, peer.child.pid, f"127.0.0.1:{peer.port}") for peer in (prometheus, victoria)]
     return sides
 
@@ -213,7 +181,7 @@ def compare(table, name, data, options):
             figures = [measure(side, path, fields, options.goes) for side in sides]
             same = "?"
             if not any("error" in each for each in figures[:2]):
-                same = sameness(way, expr, json.loads(figures[1]["body"]), sides[0].parse(figures[0]["body"]))
+                same = sameness(way, expr, *(json.loads(each["body"]) for each in (figures[1], figures[0])))
             table.row(name, f"{title}: `{expr}`".replace("|", "\\|"), figures, same)
         table.row(name, "peak RSS after loading / in the end, MiB",
                   [{"wall": was / MIB / 1000, "cpu": peak_bytes(side.pid) / MIB / 1000} for was, side in zip(after_load, sides)], "")

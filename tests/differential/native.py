@@ -161,27 +161,3 @@ def mixed(data, name, labels):
         else:
             points.append((at, histogram.copy()))
     put(data, "native", name, labels, points, samples)
-
-
-# As the HTTP API shows them, from Balefire's protobuf.
-
-def shown(message):
-    buckets = [(1, *end_points(message, each.index)[::-1], each.count) for each in reversed(message.negative)]
-    buckets = [[1, -upper, -(message.zero_threshold if 0 < lower < message.zero_threshold else lower), count] for _, upper, lower, count in buckets]
-    if message.zero_count > 0:
-        threshold = message.zero_threshold
-        buckets.append([3, -threshold, threshold, message.zero_count])
-    for each in message.positive:
-        lower, upper = end_points(message, each.index)
-        if 0 < lower < message.zero_threshold:
-            lower = message.zero_threshold
-        buckets.append([3 if lower == -math.inf else 0, lower, upper, each.count])
-    return {"count": repr(message.count), "sum": repr(message.sum), "buckets": [[kind, *map(repr, rest)] for kind, *rest in buckets if rest[2]]}
-
-
-def end_points(message, index):
-    if message.schema == CUSTOM:
-        bounds = (-math.inf, *message.custom_bounds, math.inf)
-        return bounds[index], bounds[index + 1]
-    power = 2.0 ** -message.schema
-    return 2 ** ((index - 1) * power), 2 ** (index * power)

@@ -12,7 +12,6 @@ import tempfile
 import time
 import urllib.parse
 
-import grpc
 import native
 import wire
 from google.protobuf import message_factory
@@ -178,7 +177,6 @@ class Balefire(Api):
         self.daemon.__exit__(*error)
 
     def load(self, data):
-        self.native = "native_gauge" in data.metrics
         service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
         method = service.methods_by_name["Write"]
         request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
@@ -193,64 +191,3 @@ class Balefire(Api):
                     native.to_balefire(series, at, histogram)
             answer = write(message, timeout=TIMEOUT)
             assert not answer.rejected_count, f"Balefire refuses {answer.rejections[0]}"
-
-    def call(self, name):
-        """A method of the service, and its request's class."""
-        service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
-        method = service.methods_by_name[name]
-        request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
-        return request, self.daemon.channel.unary_unary(f"/balefire.v1.MetricsService/{name}", request.SerializeToString, response.FromString)
-
-    def instant(self, expr, at):
-        answer = super().instant(expr, at)
-        if not self.native or answer["status"] == "error" or answer["data"]["resultType"] not in ("vector", "matrix"):
-            return answer
-        request, ask = self.call("Query")
-        message = request(expr=expr)
-        message.time.FromMilliseconds(round(at * 1000))
-        try:
-            said = ask(message, timeout=TIMEOUT)
-        except grpc.RpcError:
-            return answer
-        entries = {tuple(sorted(each.labels.items())): each for each in (*said.vector.entries, *said.matrix.series)}
-        for series in answer["data"]["result"]:
-            each = entries.get(tuple(sorted(series["metric"].items())))
-            if each is not None and said.HasField("vector") and each.HasField("histogram"):
-                del series["value"]
-                series["histogram"] = [at, native.shown(each.histogram)]
-            elif each is not None and said.HasField("matrix") and each.histograms:
-                series["histograms"] = [[h.timestamp_ms / 1000, native.shown(h)] for h in each.histograms]
-        return answer
-
-    def range(self, expr, start, end, step):
-        status, body = self.get("/api/v1/query_range", query=expr, start=start, end=end, step=step)
-        if status != 404:
-            return json.loads(body)
-        return self.grpc_range(expr, start, end, step)
-
-    def grpc_range(self, expr, start, end, step):
-        service = self.daemon.reflection.pool.FindServiceByName("balefire.v1.MetricsService")
-        method = service.methods_by_name["QueryRange"]
-        request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
-        ask = self.daemon.channel.unary_unary("/balefire.v1.MetricsService/QueryRange", request.SerializeToString, response.FromString)
-        message = request(expr=expr)
-        message.start.FromMilliseconds(round(start * 1000))
-        message.end.FromMilliseconds(round(end * 1000))
-        message.step.FromMilliseconds(round(step * 1000))
-        try:
-            answer = ask(message, timeout=TIMEOUT)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return {"status": "success", "data": {"resultType": "matrix", "result": []}}
-            kind = {grpc.StatusCode.INVALID_ARGUMENT: "bad_data"}.get(error.code(), "execution")
-            return {"status": "error", "errorType": kind, "error": error.details()}
-        result = []
-        for each in answer.matrix.series:
-            series = {"metric": dict(each.labels)}
-            if each.samples:
-                series["values"] = [[s.timestamp_ms / 1000, repr(s.value)] for s in each.samples]
-            if each.histograms:
-                series["histograms"] = [[h.timestamp_ms / 1000, native.shown(h)] for h in each.histograms]
-            result.append(series)
-        data = {"resultType": "matrix", "result": result}
-        return {"status": "success", "data": data, "warnings": list(answer.warnings), "infos": list(answer.infos)}
