@@ -4,7 +4,7 @@ import re
 
 TOKEN = re.compile(r"""\s+|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[A-Za-z_:][\w:]*|[\d.][\w.]*|[=!<>]=|[=!]~|.""", re.DOTALL)
 # No expressions where they stand in brackets or behind `@`, but something else where they stand alone.
-DURATION = re.compile(r"-?\s*(\d+(ms|[smhdwy]))+|(start|end)\s*\(\s*\)")
+DURATION = re.compile(r"""-?\s*(\d+(ms|[smhdwy]))+|(start|end)\s*\(\s*\)|"[^"]*\"""")
 PAIRS = {")": "(", "]": "[", "}": "{"}
 TRIES_MAX = 1500
 
