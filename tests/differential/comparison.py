@@ -73,7 +73,7 @@ def vector(expr, left, right, tolerance):
         return by_labels(left, right)[2] or f"{len(left)} series against {len(right)}"
     if is_ordered(expr) and [key(series) for series in left] != [key(series) for series in right]:
         values = [[series["value"][1] for series in side] for side in (left, right)]
-        if values[0] != values[1]:
+        if not all(map(same_number, *values)):
             return by_labels(left, right)[2] or f"order: values {values[0][:6]} against {values[1][:6]}"
     left, right, wrong = by_labels(left, right)
     if wrong:

@@ -11,7 +11,9 @@ import random
 DURATIONS = ("15s", "30s", "1m", "90s", "2m", "2m30s", "5m", "7m", "10m", "17m13s", "30m", "1h", "1h15m")
 STEPS = ("", "", "15s", "30s", "1m", "7s", "2m30s", "10m")
 OFFSETS = ("10s", "1m", "5m", "-1m", "-30s", "1h", "13m", "-7m30s")
-NUMBERS = ("0", "1", "2", "0.5", "-1", "10", "100", "1e3", "3.7", "0x1F", "1e-3", "NaN", "Inf", "-Inf", "+Inf", "1_000", ".5", "010")
+NUMBERS = ("0", "1", "2", "0.5", "-1", "10", "100", "1e3", "3.7", "0x1F", "1e-3", "NaN", "Inf", "-Inf", "+Inf", ".5", "010")
+# Since 3.0.
+MODERN_NUMBERS = ("1_000", "5m", "0x1_F")
 QUANTILES = ("0.5", "0.9", "0.99", "0", "1", "0.25", "-1", "2", "NaN")
 
 MAPS = ("abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "deg", "rad", "sin", "cos", "tan", "asin", "acos",
@@ -319,7 +321,7 @@ class Generator:
 
     def scalar(self, depth):
         if depth <= 0 or self.chance(0.4):
-            return self.pick((*NUMBERS, "time()", "pi()"))
+            return self.pick((*NUMBERS, *(MODERN_NUMBERS if self.modern else ()), "time()", "pi()"))
         way = self.random.random()
         if way < 0.5:
             return f"scalar({self.vector(depth - 1).text})"

@@ -118,8 +118,8 @@ SUBQUERY = r"\[[^\]]*:[^\]]*\]"
 DATES = "day_of_month|day_of_week|day_of_year|days_in_month|hour|minute|month|year"
 
 KNOWN = (
-    Known("duration as number", "numbers may be written as durations since 3.0 (`5m` is 300)", old,
-          all_of(only_they_fail, their_error("unexpected duration"))),
+    Known("duration as number", "numbers may be written as durations since 3.0, and the other way round (`5m` is 300)", old,
+          all_of(only_they_fail, lambda case: re.search("unexpected duration|missing unit character", case.expected["error"]))),
     Known("digits with underscores", "numbers may be written as 1_000 since 3.0", old,
           all_of(their_error("bad number"), has(r"\d_\d"))),
     Known("atan2 keeps the name", "2.42 does not drop the metric's name after atan2, as after other arithmetic", old,
