@@ -57,21 +57,31 @@ def all_of(*conditions):
     return lambda case: all(condition(case) for condition in conditions)
 
 
+def series_of(case):
+    """Both sides of each series that both have."""
+    if not both_answer(case) or not {case.expected["data"]["resultType"], case.got["data"]["resultType"]} <= {"vector", "matrix"}:
+        return
+    left, right = ({comparison.key(series): series for series in answer["data"]["result"]} for answer in (case.expected, case.got))
+    yield from ((left[labels], right[labels]) for labels in left.keys() & right.keys())
+
+
+def at_times(series, plural, singular):
+    """What a series has of numbers, or of histograms, by time."""
+    one = [series[singular]] if singular in series else []
+    return dict(map(tuple, series.get(plural, one)))
+
+
 def pairs(case):
     """Every two numbers that differ, theirs first; series and times that one side alone has are left out."""
-    left, right = ({comparison.key(series): series for series in answer["data"]["result"]} if both_answer(case) else {}
-                   for answer in (case.expected, case.got))
-    for labels in left.keys() & right.keys():
-        sides = [dict(map(tuple, each.get("values") or [each["value"]])) for each in (left[labels], right[labels])]
-        yield from ((float(sides[0][at]), float(sides[1][at])) for at in sides[0].keys() & sides[1].keys()
-                    if not comparison.same_number(sides[0][at], sides[1][at]))
+    for sides in series_of(case):
+        theirs, ours = (at_times(side, "values", "value") for side in sides)
+        yield from ((float(theirs[at]), float(ours[at])) for at in theirs.keys() & ours.keys()
+                    if not comparison.same_number(theirs[at], ours[at]))
 
 
 def numbers(check):
     """Whether all that differs are numbers, and all of those in this way."""
     def applies(case):
-        if not both_answer(case) or case.expected["data"]["resultType"] not in ("vector", "matrix"):
-            return False
         found = list(pairs(case))
         return bool(found) and all(check(theirs, ours) for theirs, ours in found)
     return applies
@@ -83,24 +93,20 @@ def same_values(case):
     for answer in (case.expected, case.got):
         times = {}
         for series in answer["data"]["result"]:
-            for at, value in series.get("values") or [series.get("value", (0, 0))]:
+            for at, value in at_times(series, "values", "value").items():
                 times.setdefault(at, []).append(float(value) + 0.0)
         sides.append({at: sorted(map(repr, values)) for at, values in times.items()})
     return sides[0] == sides[1]
 
 
 def adds_up(case):
-    """Whether our buckets come to the count where theirs do not, in every histogram that differs."""
-    wrong = False
-    left, right = ({comparison.key(series): series for series in answer["data"]["result"]} for answer in (case.expected, case.got))
-    for labels in left.keys() & right.keys():
-        sides = [each.get("histograms") or [each["histogram"]] for each in (left[labels], right[labels]) if "histogram" in "".join(each)]
-        for theirs, ours in zip(*sides) if len(sides) == 2 else ():
-            if comparison.histogram(theirs, ours, comparison.TOLERANCE):
-                wrong = True
-                if buckets_of(theirs[1]) <= 1 + 1e-9 or abs(buckets_of(ours[1]) - 1) > 1e-9:
-                    return False
-    return wrong
+    """Whether our buckets come to the count where theirs come to more, in every histogram that differs."""
+    found = []
+    for sides in series_of(case):
+        theirs, ours = (at_times(side, "histograms", "histogram") for side in sides)
+        found += [(theirs[at], ours[at]) for at in theirs.keys() & ours.keys()
+                  if comparison.histogram((at, theirs[at]), (at, ours[at]), comparison.TOLERANCE)]
+    return bool(found) and all(buckets_of(left) > 1 + 1e-9 and abs(buckets_of(right) - 1) < 1e-9 for left, right in found)
 
 
 def buckets_of(histogram):
