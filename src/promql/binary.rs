@@ -6,7 +6,7 @@ use crate::model::Histogram;
 
 use super::{
     PointValue, QueryError,
-    columns::{Column, Evaluated, Grid, Slot, merged},
+    columns::{Column, Evaluated, Grid, Slot, compact, nameless},
     eval::Evaluator,
     matching,
     notes::Notes,
@@ -60,10 +60,7 @@ fn with_scalar(
         let pair = if side == Side::Left { (value, scalars[step]) } else { (scalars[step], value) };
         combine(binary, pair, value)
     };
-    let combined = columns.into_iter().map(|mut column| {
-        if drops_name(binary) {
-            column.drop_name();
-        }
+    let combined = columns.into_iter().map(|column| {
         if !column.has_histograms() {
             return column.map(floats);
         }
@@ -74,7 +71,7 @@ fn with_scalar(
         })
     });
     let combined = combined.collect();
-    merged(combined)
+    if drops_name(binary) { nameless(combined) } else { Ok(compact(combined)) }
 }
 
 /// A comparison that filters leaves series as they are; everything else makes new ones.

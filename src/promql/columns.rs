@@ -309,6 +309,20 @@ pub(super) fn merged(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
     merged_or(columns, same_labels)
 }
 
+/// Takes away the labels of the metric, and joins columns that have got the same ones.
+pub(super) fn nameless(mut columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+    let unlike = of_one_metric(columns.iter().map(|column| &column.labels));
+    columns.iter_mut().for_each(Column::drop_name);
+    if unlike { Ok(compact(columns)) } else { merged(columns) }
+}
+
+/// Whether all have the same labels of the metric, so that they stay unlike without these.
+pub(super) fn of_one_metric<'a>(mut all: impl Iterator<Item = &'a Labels>) -> bool {
+    let of_metric = |labels: &'a Labels| OF_METRIC.map(|name| labels.get(name));
+    let Some(first) = all.next().map(of_metric) else { return true };
+    all.all(|labels| of_metric(labels) == first)
+}
+
 /// As [`merged`], with an error of the caller's.
 pub(super) fn merged_or(
     columns: Vec<Column>,

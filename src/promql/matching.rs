@@ -120,8 +120,6 @@ impl Joining<'_, '_> {
             self.evaluator.check_cancelled()?;
             out.extend(self.join_group(many, one)?);
         }
-        // Groups come in no order; what follows (topk, sort) may look at it.
-        out.sort_by(|a, b| a.labels.cmp(&b.labels));
         merged(out)
     }
 

@@ -45,11 +45,11 @@ use crate::{
 
 pub use format::{format, syntax};
 pub use functions::{FUNCTIONS, Function};
-pub use parallel::Helpers;
+pub use parallel::{Helpers, by_runs};
 pub use plan::Kind;
 
 /// Which samples a selector wants; both ends belong to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     /// All of them must match.
     pub matchers: Vec<Matcher>,
@@ -61,13 +61,20 @@ pub struct Selection {
     pub resolution: Duration,
     /// What stands for the samples that a rollup replaces.
     pub column: RollupColumn,
+    /// Only the newest sample of each series is wanted; others may come, too.
+    pub newest: bool,
+    /// Series are wanted in the order of their labels.
+    pub sorted: bool,
+    /// Threads that may help, if they are free.
+    pub helpers: Arc<Helpers>,
 }
 
 impl Selection {
-    /// Samples as they came, wherever they are still kept.
+    /// Samples as they came, wherever they are still kept; series in the order of their labels.
     pub fn raw(matchers: Vec<Matcher>, start: Timestamp, end: Timestamp) -> Self {
         let (resolution, column) = (Duration::ZERO, RollupColumn::Last);
-        Self { matchers, start, end, resolution, column }
+        let (newest, sorted, helpers) = (false, true, Arc::default());
+        Self { matchers, start, end, resolution, column, newest, sorted, helpers }
     }
 }
 
@@ -91,7 +98,7 @@ pub enum RollupColumn {
 /// What a storage found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selected {
-    /// The matching series that have samples in the range, sorted by labels.
+    /// The matching series that have samples in the range, each once.
     pub series: Vec<SeriesData>,
     /// Where rollups stand for the samples: in order, without overlap. A stretch belongs here even
     /// where no series has a rollup within the range that was asked for: the nearest one may lie just

@@ -5,8 +5,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::QueryError;
-
 /// Fewer items than this are not worth a thread.
 const ITEMS_MIN: usize = 16;
 
@@ -48,11 +46,11 @@ impl Drop for Borrowed<'_> {
 
 /// Applies `work` to runs of items, each run on a thread, and returns what came of each in order. `work`
 /// gets all items of a run, so that it can have state of its own.
-pub(super) fn by_runs<T: Send, U: Send>(
+pub fn by_runs<T: Send, U: Send, E: Send>(
     helpers: &Helpers,
     mut items: Vec<T>,
-    work: impl Fn(Vec<T>) -> Result<U, QueryError> + Sync,
-) -> Result<Vec<U>, QueryError> {
+    work: impl Fn(Vec<T>) -> Result<U, E> + Sync,
+) -> Result<Vec<U>, E> {
     let borrowed = helpers.borrow((items.len() / ITEMS_MIN).saturating_sub(1));
     let share = items.len().div_ceil(borrowed.count + 1).max(1);
     let mut runs = Vec::with_capacity(borrowed.count);
@@ -76,12 +74,13 @@ pub(super) fn by_runs<T: Send, U: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promql::QueryError;
 
     #[test]
     fn results_come_in_order_and_threads_come_back() {
         let helpers = Helpers::new(3);
         for count in [0, 1, 15, 16, 64, 1000] {
-            let runs = by_runs(&helpers, (0..count).collect(), Ok).unwrap();
+            let runs = by_runs(&helpers, (0..count).collect(), Ok::<Vec<i32>, QueryError>).unwrap();
             assert!(runs.len() <= 4);
             assert_eq!(runs.concat(), (0..count).collect::<Vec<_>>());
         }
@@ -100,7 +99,8 @@ mod tests {
 
     #[test]
     fn without_helpers_the_caller_does_all() {
-        let runs = by_runs(&Helpers::default(), (0..64).collect::<Vec<_>>(), Ok).unwrap();
+        let runs =
+            by_runs(&Helpers::default(), (0..64).collect(), Ok::<Vec<i32>, QueryError>).unwrap();
         assert_eq!(runs.len(), 1);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     PointValue, QueryError, RollupColumn, SelectError, Selected, Selection, SeriesData,
-    columns::{Column, Cursor, Evaluated, Grid, Ranged, Windows, compact, merged},
+    columns::{Column, Cursor, Evaluated, Grid, Ranged, Windows, compact, nameless},
     eval::Evaluator,
     parallel::by_runs,
     plan::{At, Selector, Shift, Subquery},
@@ -31,9 +31,8 @@ impl Evaluator<'_> {
 
     /// The times of the samples that [`Self::instant_selector`] finds, in seconds; as exact as can be.
     pub(super) fn timestamps(&mut self, selector: &Selector, grid: &Grid) -> Result<Evaluated> {
-        let mut columns = self.sampled_at(selector, grid)?;
-        columns.iter_mut().for_each(Column::drop_name);
-        Ok(Evaluated::Vector(merged(columns)?))
+        let columns = self.sampled_at(selector, grid)?;
+        Ok(Evaluated::Vector(nameless(columns)?))
     }
 
     /// The same, with the names of the metrics.
@@ -49,7 +48,8 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>> {
         let range = i64::try_from(self.limits.lookback.as_millis()).unwrap_or(i64::MAX);
         let ends = self.shifted(selector.shift, grid);
-        let wish = Wish { selector, range, resolution, reading: Reading::Newest };
+        let newest = grid.count == 1;
+        let wish = Wish { selector, range, resolution, reading: Reading::Newest, newest };
         let (series, reach) = self.load(&wish, &ends)?;
         self.check_slots(series.len(), grid)?;
         let (limits, ends, reach) = (self.limits, &ends, &reach);
@@ -73,7 +73,7 @@ impl Evaluator<'_> {
         let ends = self.shifted(selector.shift, grid);
         let detail = if reader.reading.may_be_coarse() { grid.step.min(range) } else { 0 };
         let resolution = self.resolution(selector, detail);
-        let mut wish = Wish { selector, range, resolution, reading: reader.reading };
+        let mut wish = Wish { selector, range, resolution, reading: reader.reading, newest: false };
         let (mut series, mut reach) = self.load(&wish, &ends)?;
         if reader.reading.needs_every_histogram() && reach.has_rollups() && any_histogram(&series) {
             // Rollups keep the last histogram of a stretch only.
@@ -104,6 +104,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Ranged>> {
         let wish = Wish { reading: Reading::Column(RollupColumn::Count), ..*wish };
         let (mut counts, _) = self.load(&wish, ends)?;
+        counts.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let with_counts = |data: SeriesData| {
             let place = counts.binary_search_by(|counts| counts.labels.cmp(&data.labels));
             let counts =
@@ -172,6 +173,9 @@ impl Evaluator<'_> {
             end: Timestamp::from_millis(end),
             resolution: wish.resolution,
             column: wish.reading.column(),
+            newest: wish.newest,
+            sorted: false,
+            helpers: self.limits.helpers.clone(),
         };
         let selected = self.data.select(&selection).map_err(|error| match error {
             SelectError::TooMuch(reason) => QueryError::TooMuch(reason),
@@ -196,6 +200,8 @@ struct Wish<'a> {
     range: i64,
     resolution: Duration,
     reading: Reading,
+    /// Whether the newest sample of each series is all that is looked at.
+    newest: bool,
 }
 
 impl Wish<'_> {
@@ -209,7 +215,7 @@ impl Wish<'_> {
     }
 }
 
-/// Series with what they had before; both sorted by labels, and so is the result.
+/// Series with what they had before.
 fn joined(older: Vec<SeriesData>, newer: Vec<SeriesData>) -> Vec<SeriesData> {
     let mut all: BTreeMap<Labels, SeriesData> =
         older.into_iter().map(|series| (series.labels.clone(), series)).collect();

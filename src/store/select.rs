@@ -13,12 +13,14 @@ use super::{
 use crate::{
     limits,
     model::{Labels, Matcher, SeriesSample, is_stale},
-    promql::{Queryable, RollupSpan, SelectError, Selected, Selection, SeriesData},
+    promql::{Queryable, RollupSpan, SelectError, Selected, Selection, SeriesData, by_runs},
     time::Timestamp,
 };
 
 /// The least distance of two instants.
 const INSTANT: Duration = Duration::from_millis(1);
+/// Series of the head that are read before their number is looked at.
+const HEAD_AT_ONCE: usize = 4096;
 /// Where only the series of a range are asked for, stretches of a hundredth of it are told apart.
 const SERIES_STRETCHES: u32 = 100;
 
@@ -29,20 +31,31 @@ impl Queryable for Snapshot {
             StoreError::TooMuch(text) => SelectError::TooMuch(text),
             other => SelectError::Storage(other.to_string()),
         })?;
-        Ok(Selected { rollups: std::mem::take(&mut found.rollups), series: found.sorted() })
+        let rollups = std::mem::take(&mut found.rollups);
+        Ok(Selected { rollups, series: found.finished(selection.sorted) })
     }
 }
 
 /// What has been read so far, within its bounds.
 #[derive(Default)]
 struct Found {
-    /// Found by hash: a day that is fresh names each series twelve times.
-    series: HashMap<Labels, SampleSet>,
+    series: Vec<SeriesData>,
+    /// Where each series stands, once more than one source has any: a day that is fresh names each series
+    /// twelve times.
+    places: Option<HashMap<Labels, usize>>,
     samples: usize,
     rollups: Vec<RollupSpan>,
 }
 
 impl Found {
+    /// What comes from now on may belong to series that are there already.
+    fn next_source(&mut self) {
+        if self.places.is_none() && !self.series.is_empty() {
+            let places = self.series.iter().enumerate();
+            self.places = Some(places.map(|(at, data)| (data.labels.clone(), at)).collect());
+        }
+    }
+
     fn take(&mut self, labels: &Labels, mut points: SampleSet) -> Result<(), StoreError> {
         self.samples += points.weight();
         if self.samples > limits::QUERY_SAMPLES_MAX {
@@ -52,26 +65,26 @@ impl Found {
             );
             return Err(StoreError::TooMuch(text));
         }
-        if let Some(known) = self.series.get_mut(labels) {
+        if let Some(place) = self.places.as_ref().and_then(|places| places.get(labels)) {
+            let known = &mut self.series[*place];
             known.samples.append(&mut points.samples);
             known.histograms.append(&mut points.histograms);
             return Ok(());
         }
         check_series(self.series.len() + 1)?;
-        self.series.insert(labels.clone(), points);
+        if let Some(places) = &mut self.places {
+            places.insert(labels.clone(), self.series.len());
+        }
+        let SampleSet { samples, histograms } = points;
+        self.series.push(SeriesData { labels: labels.clone(), samples, histograms });
         Ok(())
     }
 
-    fn sorted(self) -> Vec<SeriesData> {
-        let series = self.series.into_iter();
-        let data = |(labels, SampleSet { samples, histograms })| SeriesData {
-            labels,
-            samples,
-            histograms,
-        };
-        let mut series: Vec<SeriesData> = series.map(data).collect();
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        series
+    fn finished(mut self, sorted: bool) -> Vec<SeriesData> {
+        if sorted {
+            self.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        self.series
     }
 }
 
@@ -181,21 +194,51 @@ impl Gather for Texts<'_> {
 impl Snapshot {
     /// Partitions lie before the head, and spans of tiers are in order, so that samples come in order.
     fn read(&self, selection: &Selection, found: &mut Found) -> Result<(), StoreError> {
-        let Selection { matchers, start, end, resolution, column } = selection;
+        let Selection { matchers, start, end, resolution, column, .. } = selection;
         let spans = self.spans((*start, *end), *resolution);
         self.for_each_part(&spans, (*start, *end), &mut |partition, within| {
+            found.next_source();
             let take = &mut |labels: &Labels, series| found.take(labels, series);
             partition.select(matchers, within, *column, take)
         })?;
         found.rollups.extend(spans.iter().filter_map(Span::rollups));
-        for series in self.head.matching(matchers) {
-            let mut points = self.read_open(&series, (*start, *end));
-            partition::as_column(&mut points.samples, *column);
-            if !points.is_empty() {
-                found.take(series.labels(), points)?;
-            }
+        found.next_source();
+        for some in self.head.matching(matchers).chunks(HEAD_AT_ONCE) {
+            self.read_head(selection, some, found)?;
         }
         Ok(())
+    }
+
+    /// Reads series of the head, several at a time where there are threads for it.
+    fn read_head(
+        &self,
+        selection: &Selection,
+        series: &[Arc<Series>],
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let range = (selection.start, selection.end);
+        let read = |series: &Arc<Series>| {
+            let newest = selection.newest.then(|| self.newest_open(series, range)).flatten();
+            let mut points = newest.unwrap_or_else(|| self.read_open(series, range));
+            partition::as_column(&mut points.samples, selection.column);
+            points
+        };
+        let runs = by_runs(&selection.helpers, series.iter().collect(), |run| {
+            Ok::<_, StoreError>(run.into_iter().map(|series| (series, read(series))).collect())
+        })?;
+        let read = runs.into_iter().flat_map(|run: Vec<_>| run);
+        for (series, points) in read.filter(|(_, points)| !points.is_empty()) {
+            found.take(series.labels(), points)?;
+        }
+        Ok(())
+    }
+
+    /// The newest sample of a series, where nothing in the range comes after it.
+    fn newest_open(&self, series: &Series, range: Range) -> Option<SampleSet> {
+        let sample = series.newest(self.state.epoch)?;
+        let from = range.0.max(self.state.sealed);
+        let inside = (from..=range.1).contains(&sample.timestamp);
+        inside.then(|| SampleSet { samples: vec![sample], histograms: Vec::new() })
     }
 
     /// Visits what spans hold of a range, in order, a few partitions opened at a time.
@@ -230,6 +273,12 @@ impl Snapshot {
         let mut samples = Vec::new();
         view.read(start, end, &mut samples);
         SampleSet { samples, histograms: view.take_histograms() }
+    }
+
+    /// Whether the open window has a sample of a series in the range. Most ranges hold the newest one,
+    /// which is found without reading.
+    fn has_open(&self, series: &Series, range: Range) -> bool {
+        self.newest_open(series, range).is_some() || !self.read_open(series, range).is_empty()
     }
 
     /// What to read for a range, both ends of which belong to it.
@@ -302,7 +351,7 @@ impl Snapshot {
         gather: &mut dyn Gather,
     ) -> Result<(), StoreError> {
         for series in self.head.matching(matchers) {
-            if gather.wants(series.labels()) && !self.read_open(&series, range).is_empty() {
+            if gather.wants(series.labels()) && self.has_open(&series, range) {
                 gather.take(series.labels())?;
             }
         }

@@ -6,7 +6,6 @@
 //! `json`; `compress` makes gzip of it. It asks the monitor, and knows no storage and no loops.
 
 mod api;
-mod buckets;
 mod compress;
 mod failure;
 mod guard;

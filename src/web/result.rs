@@ -8,15 +8,12 @@ use axum::body::Body;
 use futures_util::stream;
 
 use crate::{
-    model::{Histogram, HistogramSample, Labels, Sample},
+    model::{BucketRange, Histogram, HistogramSample, Labels, Sample},
     promql::{Answer, Point, PointValue, SeriesData, Value},
     time::Timestamp,
 };
 
-use super::{
-    buckets::{BucketRange, buckets},
-    json::{Json, push_plain, push_seconds, push_value},
-};
+use super::json::{Json, push_plain, push_seconds, push_value};
 
 /// A piece goes out when it has grown to this.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -257,7 +254,7 @@ impl Json for Histogram {
         out.extend_from_slice(b",\"sum\":");
         quoted(self.sum, out);
         let mut first = true;
-        for bucket in buckets(self) {
+        for bucket in self.buckets() {
             out.extend_from_slice(if first { b",\"buckets\":[" } else { b"," });
             first = false;
             bucket.write(out);

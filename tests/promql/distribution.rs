@@ -118,24 +118,34 @@ fn hint(text: &str) -> Check<ResetHint> {
     }
 }
 
-/// `a + sign × b`; `b` may be finer, and its zero bucket narrower.
+/// `a + sign × b`; `b` may be finer. The wider zero bucket must hold no bucket of the other.
 fn sum(a: &HistogramParts, b: &HistogramParts, sign: f64) -> Check<HistogramParts> {
     let finer = match (&a.bounds, &b.bounds) {
         (Bounds::Exponential(a), Bounds::Exponential(b)) if b >= a => b.abs_diff(*a),
         (a, b) if a == b => 0,
         _ => return Err("the growth of a histogram has coarser or other buckets".into()),
     };
-    if b.zero_threshold > a.zero_threshold {
-        return Err("the growth of a histogram has a wider zero bucket".into());
+    let zero_threshold = a.zero_threshold.max(b.zero_threshold);
+    if !beyond(a, zero_threshold) || !beyond(b, zero_threshold) {
+        return Err("a histogram and its growth have zero buckets of different widths".into());
     }
     Ok(HistogramParts {
         count: a.count + sign * b.count,
         sum: a.sum + sign * b.sum,
+        zero_threshold,
         zero_count: a.zero_count + sign * b.zero_count,
         positive: added(&a.positive, &b.positive, (sign, finer)),
         negative: added(&a.negative, &b.negative, (sign, finer)),
         ..a.clone()
     })
+}
+
+/// Whether no bucket reaches into a zero bucket of this width.
+fn beyond(parts: &HistogramParts, zero_threshold: f64) -> bool {
+    let Bounds::Exponential(schema) = parts.bounds else { return true };
+    let lower = |index: i32| (f64::from(index - 1) * f64::from(-schema).exp2()).exp2();
+    let mut buckets = parts.positive.iter().chain(&parts.negative);
+    buckets.all(|bucket| lower(bucket.index) >= zero_threshold)
 }
 
 /// Each step to a coarser schema makes one bucket of the two that end with `2i - 1` and `2i`.

@@ -169,7 +169,14 @@ impl<'a> Script<'a> {
             (Err(error), ..) => expected.judge_error(&error.to_string()),
             (Ok(answer), Ok(query), When::At(at)) => {
                 judge::answer(answer, expected, when.steps())?;
-                self.in_range(&query, at, expected).map_err(|why| format!("in a range: {why}"))
+                // start() and end() are those of the whole query.
+                let moves = expr.contains("start()") || expr.contains("end()");
+                if expected.ordered || self.rolled_up || moves {
+                    return Ok(());
+                }
+                self.in_range(&query, at, expected).map_err(|why| format!("in a range: {why}"))?;
+                self.in_subquery((expr, &query), at, expected)
+                    .map_err(|why| format!("in a subquery: {why}"))
             }
             (Ok(answer), ..) => judge::answer(answer, expected, when.steps()),
         }
@@ -185,8 +192,7 @@ impl<'a> Script<'a> {
     /// A range has at an instant what the instant has, whatever its other steps are. Only order is
     /// lost in a range.
     fn in_range(&self, query: &Query, at: Timestamp, expected: &Expected) -> Check {
-        let ranged = matches!(query.kind(), Kind::Scalar | Kind::Vector);
-        if !ranged || expected.ordered || self.rolled_up {
+        if !matches!(query.kind(), Kind::Scalar | Kind::Vector) {
             return Ok(());
         }
         let step = Duration::from_mins(1);
@@ -198,6 +204,24 @@ impl<'a> Script<'a> {
             (_, value) => value,
         };
         judge::value(value, expected, When::At(at).steps())
+    }
+
+    /// So has a subquery whose only step is that instant, whenever it is asked.
+    fn in_subquery(
+        &self,
+        (expr, query): (&str, &Query),
+        at: Timestamp,
+        expected: &Expected,
+    ) -> Check {
+        let minute = Duration::from_mins(1);
+        if query.kind() != Kind::Vector || at.aligned(minute) != at {
+            return Ok(());
+        }
+        let expr = format!("({expr}\n)[1m:1m] @ {}", at.as_secs_f64());
+        let query = promql::parse(&expr).map_err(|error| format!("{expr}: {error}"))?;
+        let later = When::At(at.plus(7 * minute));
+        let answer = self.answer(&query, later).map_err(|error| format!("{expr}: {error}"))?;
+        judge::value(answer.value, expected, When::At(at).steps())
     }
 }
 

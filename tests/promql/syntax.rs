@@ -122,8 +122,10 @@ fn labels(line: &str) -> Check<(Labels, &str)> {
         rest = label_set(&set[1..], &mut pairs)?;
     }
     pairs.retain(|(_, value)| !value.is_empty());
-    let labels = Labels::new(pairs).map_err(|error| format!("{line:?}: {error}"))?;
-    Ok((labels, rest))
+    pairs.sort();
+    // Names are not checked: an answer may have what nobody can store, such as any text for a name.
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    Ok((Labels::from_sorted(&pairs), rest))
 }
 
 /// The pairs up to the closing brace; a name in quotes without a value is the metric's.

@@ -51,7 +51,7 @@ impl HistogramParts {
 
     fn zero_bucket(&self) -> Option<BucketRange> {
         let (lower, upper) = (-self.zero_threshold, self.zero_threshold);
-        let exists = self.zero_count != 0.0 && matches!(self.bounds, Bounds::Exponential(_));
+        let exists = self.zero_count > 0.0 && matches!(self.bounds, Bounds::Exponential(_));
         let count = self.zero_count;
         exists.then_some(BucketRange {
             lower,

@@ -31,7 +31,7 @@ fn ascending(a: f64, b: f64) -> Ordering {
 /// Sorts by the values of the only step, as `sort` and `sort_desc` do.
 pub(in crate::promql) fn sort(columns: &mut [Column], down: bool) {
     let order = if down { descending } else { ascending };
-    columns.sort_by(|a, b| order(a.values[0], b.values[0]));
+    columns.sort_by(|a, b| order(a.values[0], b.values[0]).then_with(|| a.labels.cmp(&b.labels)));
 }
 
 /// At each step, the first so many of each group: by value, or for `limitk` as they come.
@@ -66,8 +66,10 @@ fn ranked(
     wanted: &[usize],
     (name, order): (&str, Ranking),
 ) -> Result<Vec<Column>> {
-    // Equal values go by their place, so that the choice does not hang on the other steps.
-    let before = |a: &(f64, usize), b: &(f64, usize)| order(a.0, b.0).then(a.1.cmp(&b.1));
+    // Equal values go by their labels, so that the choice is always the same.
+    let before = |a: &(f64, usize), b: &(f64, usize)| {
+        order(a.0, b.0).then_with(|| members[a.1].labels.cmp(&members[b.1].labels))
+    };
     let mut kept: Vec<Option<Column>> = vec![None; members.len()];
     let mut ranking = Vec::with_capacity(members.len());
     for (step, count) in wanted.iter().enumerate() {
@@ -106,8 +108,10 @@ fn rank(
     }
 }
 
-/// At each step the first so many that are there.
+/// At each step the first so many that are there, by their labels.
 fn first(members: &[&Column], wanted: &[usize]) -> Vec<Column> {
+    let mut members = members.to_vec();
+    members.sort_by(|a, b| a.labels.cmp(&b.labels));
     let mut left = wanted.to_vec();
     let keep = |column: &&Column| {
         let mut column = (*column).clone();

@@ -39,7 +39,8 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
     let [first, .., last] = window.samples else { return None };
     let mut difference = last.value - first.value;
     if counter == Counter::Yes {
-        difference += window.falls.iter().map(|fall| fall.value).sum::<f64>();
+        // In this order, since sums of huge numbers overflow in another.
+        difference = window.falls.iter().fold(difference, |sum, fall| sum + fall.value);
     }
     let rises = counter == Counter::Yes && difference > 0.0 && first.value >= 0.0;
     let zero = if rises { first.value / difference } else { f64::INFINITY };

@@ -2,7 +2,7 @@
 
 use jiff::{civil, tz::TimeZone};
 
-use crate::promql::columns::{Column, merged};
+use crate::promql::columns::{Column, nameless};
 
 use super::{Call, Evaluated, Result};
 use crate::model::Labels;
@@ -46,11 +46,10 @@ fn part(call: &mut Call<'_, '_>, read: fn(civil::DateTime) -> f64) -> Result<Eva
     } else {
         call.vector(0)?
     };
-    let parts = columns.into_iter().map(|mut column| {
-        column.drop_name();
-        column.map(|_, seconds| Some(civil_time(seconds).map_or(f64::NAN, read)))
-    });
-    Ok(Evaluated::Vector(merged(parts.collect())?))
+    let parts = columns
+        .into_iter()
+        .map(|column| column.map(|_, seconds| Some(civil_time(seconds).map_or(f64::NAN, read))));
+    Ok(Evaluated::Vector(nameless(parts.collect())?))
 }
 
 /// `None` outside the years -9999 to 9999.

@@ -44,14 +44,18 @@ pub(super) fn clamp_max(value: f64, parameters: &[f64]) -> Option<f64> {
     parameters.first().map(|greatest| at_most(*greatest, value))
 }
 
-/// The greater of two; NaN where one of them is, unlike `f64::max`.
+/// The greater of two: infinity where one of them is, else NaN where one of them is, as Go's `math.Max`.
 fn at_least(least: f64, value: f64) -> f64 {
-    if least.is_nan() || value.is_nan() { f64::NAN } else { value.max(least) }
+    match (least, value) {
+        (f64::INFINITY, _) | (_, f64::INFINITY) => f64::INFINITY,
+        _ if least.is_nan() || value.is_nan() => f64::NAN,
+        _ => value.max(least),
+    }
 }
 
-/// The lesser of two; NaN where one of them is, unlike `f64::min`.
+/// The lesser of two: minus infinity where one of them is, else NaN where one of them is.
 fn at_most(greatest: f64, value: f64) -> f64 {
-    if greatest.is_nan() || value.is_nan() { f64::NAN } else { value.min(greatest) }
+    -at_least(-greatest, -value)
 }
 
 #[cfg(test)]

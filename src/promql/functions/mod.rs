@@ -19,7 +19,7 @@ mod windows;
 
 use super::{
     PointValue, QueryError, RollupColumn,
-    columns::{Column, Evaluated, Grid, Windows, merged},
+    columns::{Column, Evaluated, Grid, Windows, nameless},
     eval::Evaluator,
     notes::Notes,
     plan::{Kind, Node},
@@ -446,11 +446,9 @@ fn map(call: &mut Call<'_, '_>, apply: impl Fn(f64, &[f64]) -> Option<f64>) -> R
     let scalars: Vec<Vec<f64>> =
         (1..call.arguments.len()).map(|index| call.scalar(index)).collect::<Result<_>>()?;
     let by_step = windows::by_step(&scalars, call.grid);
-    let mapped = columns.into_iter().map(|mut column| {
-        column.drop_name();
-        column.map(|step, value| apply(value, &by_step[step]))
-    });
-    Ok(Evaluated::Vector(merged(mapped.collect())?))
+    let mapped =
+        columns.into_iter().map(|column| column.map(|step, value| apply(value, &by_step[step])));
+    Ok(Evaluated::Vector(nameless(mapped.collect())?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::{
     model::{BucketRange, Histogram},
     promql::{
         PointValue,
-        columns::{Slot, merged},
+        columns::{Slot, nameless},
         notes::Notes,
         numbers::{self, Sum},
     },
@@ -34,14 +34,13 @@ pub(super) fn stddev(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 
 /// A number for each histogram; numbers are left out.
 fn of_each(call: &mut Call<'_, '_>, apply: fn(&Histogram) -> f64) -> Result<Evaluated> {
-    let columns = call.vector(0)?.into_iter().map(|mut column| {
-        column.drop_name();
+    let columns = call.vector(0)?.into_iter().map(|column| {
         column.map_slots(|_, slot| match slot {
             Slot::Histogram(histogram) => Some(PointValue::Float(apply(histogram))),
             _ => None,
         })
     });
-    Ok(Evaluated::Vector(merged(columns.collect())?))
+    Ok(Evaluated::Vector(nameless(columns.collect())?))
 }
 
 /// The variance, if every observation lay in the middle of its bucket: the geometric one, but the

@@ -25,11 +25,12 @@ use super::{
 pub(super) fn over_time(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let phi = call.scalar(0)?;
     let windows = call.windows(1, Reading::Samples { room: 1 })?;
-    if !windows.series.is_empty() {
+    let parameters: Vec<Vec<f64>> = phi.iter().map(|phi| vec![*phi]).collect();
+    let quantiles = slide(call, windows, (&SortedWindows, Shape::default()), &parameters)?;
+    if matches!(&quantiles, Evaluated::Vector(columns) if !columns.is_empty()) {
         warn_about_quantiles(&mut call.evaluator.notes, &phi);
     }
-    let parameters: Vec<Vec<f64>> = phi.into_iter().map(|phi| vec![phi]).collect();
-    slide(call, windows, (&SortedWindows, Shape::default()), &parameters)
+    Ok(quantiles)
 }
 
 /// Keeps the values of a window sorted as it moves on, since most of them stay in it.

@@ -19,9 +19,9 @@ pub(super) fn downwards(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 
 /// Histograms have no order, and are left out.
 fn by_value(call: &mut Call<'_, '_>, down: bool) -> Result<Evaluated> {
-    let mut columns = call.vector(0)?;
+    let columns = call.vector(0)?.into_iter();
+    let mut columns = compact(columns.map(|column| column.map(|_, value| Some(value))).collect());
     if call.grid.count == 1 {
-        columns = compact(columns.into_iter().map(|c| c.map(|_, value| Some(value))).collect());
         aggregate::sort(&mut columns, down);
     }
     Ok(Evaluated::Vector(columns))

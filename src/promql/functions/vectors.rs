@@ -1,10 +1,12 @@
 //! Functions on whole vectors, and between vectors and scalars.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    model::{Labels, METRIC_NAME, MatchOp, is_label_name},
+    model::{Labels, METRIC_NAME, MatchOp},
     promql::{
         PointValue,
-        columns::{self, Column, Cursor, merged},
+        columns::{self, Column, Cursor, nameless},
         plan::Node,
         rollups::Reading,
     },
@@ -19,17 +21,16 @@ fn where_missing(argument: &Node, present: &[bool]) -> Evaluated {
     Evaluated::Vector(columns::compact(vec![column]))
 }
 
-/// The labels that a selector asks for by equality, each at most once.
+/// The labels that a selector asks for by equality; what comes later and asks otherwise takes them away.
 fn asked_for(argument: &Node) -> Labels {
     let matchers = argument.selector().map_or(&[][..], |selector| &selector.matchers);
-    let pairs = matchers.iter().filter(|matcher| {
-        let named = matchers.iter().filter(|other| other.name() == matcher.name()).count();
-        matcher.op() == MatchOp::Equal
-            && named == 1
-            && matcher.name() != METRIC_NAME
-            && is_label_name(matcher.name())
-    });
-    pairs.fold(Labels::empty(), |labels, matcher| labels.with(matcher.name(), matcher.value()))
+    let mut seen = BTreeSet::new();
+    let mut labels = Labels::empty();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != METRIC_NAME) {
+        let first = matcher.op() == MatchOp::Equal && seen.insert(matcher.name());
+        labels = labels.with(matcher.name(), if first { matcher.value() } else { "" });
+    }
+    labels
 }
 
 pub(super) fn absent_vector(call: &mut Call<'_, '_>) -> Result<Evaluated> {
@@ -85,11 +86,11 @@ pub(super) fn pi(call: &mut Call<'_, '_>) -> Result<Evaluated> {
 /// Of anything but a plain selector (see `Node::Timestamps`), samples are as old as the step.
 pub(super) fn timestamp(call: &mut Call<'_, '_>) -> Result<Evaluated> {
     let seconds = call.grid.seconds();
-    let columns = call.vector(0)?.into_iter().map(|mut column| {
-        column.drop_name();
-        column.map_slots(|step, _| Some(PointValue::Float(seconds[step])))
-    });
-    Ok(Evaluated::Vector(merged(columns.collect())?))
+    let columns = call
+        .vector(0)?
+        .into_iter()
+        .map(|column| column.map_slots(|step, _| Some(PointValue::Float(seconds[step]))));
+    Ok(Evaluated::Vector(nameless(columns.collect())?))
 }
 
 pub(super) fn start(call: &mut Call<'_, '_>) -> Result<Evaluated> {

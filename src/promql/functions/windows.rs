@@ -3,8 +3,11 @@
 use crate::{
     model::{HistogramSample, Sample},
     promql::{
-        Limits, PointValue,
-        columns::{Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, distinct},
+        Limits, PointValue, QueryError,
+        columns::{
+            Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct,
+            of_one_metric,
+        },
         notes::Notes,
         parallel::by_runs,
         rollups::{Frame, Reach, Reading},
@@ -165,25 +168,25 @@ pub(super) fn slide<S: Slide>(
     let grid = call.grid;
     call.evaluator.check_slots(windows.series.len(), grid)?;
     let Windows { series, reach, ends } = windows;
+    let unlike = shape.keeps_name || of_one_metric(series.iter().map(|series| &series.data.labels));
     let limits = call.evaluator.limits;
-    let sliding = Sliding { body, shape, grid, reach, ends, parameters, limits, name: call.name };
+    let sliding = Sliding { body, shape, grid, reach, ends, parameters, limits };
     let runs = by_runs(&limits.helpers, series, |run| {
         let mut notes = Notes::default();
         let columns = run.into_iter().map(|series| sliding.column(series, &mut notes));
-        Ok((columns.collect::<Result<Vec<_>>>()?, notes))
+        Ok::<_, QueryError>((columns.collect::<Result<Vec<_>>>()?, notes))
     })?;
     let mut columns = Vec::with_capacity(runs.iter().map(|(run, _)| run.len()).sum());
     for (run, notes) in runs {
         columns.extend(run);
         call.evaluator.notes.merge(notes);
     }
-    Ok(Evaluated::Vector(distinct(columns)?))
+    Ok(Evaluated::Vector(if unlike { compact(columns) } else { distinct(columns)? }))
 }
 
 struct Sliding<'a, S> {
     body: &'a S,
     shape: Shape,
-    name: &'static str,
     grid: &'a Grid,
     reach: Reach,
     ends: Vec<i64>,
@@ -234,8 +237,7 @@ impl<S: Slide> Sliding<'_, S> {
         {
             notes.inform(&format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
-                 {metric:?} in {}()",
-                self.name
+                 {metric:?}"
             ));
         }
     }
