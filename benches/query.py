@@ -113,12 +113,14 @@ class Table:
         print(line, flush=True)
 
     def head(self):
-        self.say("| data | query | Balefire wall / CPU ms | Prometheus | VictoriaMetrics | of Prometheus' CPU / wall | of VictoriaMetrics' | answers |")
+        self.say("| data | query | Balefire wall / CPU ms | Prometheus | VictoriaMetrics | of Prometheus' CPU / wall "
+                 "| of VictoriaMetrics' | answers |")
         self.say("|---|---|---|---|---|---|---|---|")
 
     def row(self, data, name, figures, same):
         ours, prom, vm = figures
-        self.say(f"| {data} | {name} | {cell(ours)} | {cell(prom)} | {cell(vm)} | {ratio(ours, prom)} | {ratio(ours, vm)} | {same} |")
+        cells = (data, name, cell(ours), cell(prom), cell(vm), ratio(ours, prom), ratio(ours, vm), same)
+        self.say(f"| {' | '.join(cells)} |")
 
 
 def cell(figures):
@@ -138,9 +140,9 @@ def loaded(stack, folder, data):
     daemon = stack.enter_context(Daemon('[global]\nevaluation_interval = "1h"\n[discovery]\nenabled = false\n'))
     prometheus, victoria = (stack.enter_context(kind(folder)) for kind in (Prometheus, VictoriaMetrics))
     took = []
-    for load in (lambda: to_balefire(data, daemon.socket), lambda: to_remote(data, prometheus.port), lambda: to_remote(data, victoria.port)):
+    for load, to in ((to_balefire, daemon.socket), (to_remote, prometheus.port), (to_remote, victoria.port)):
         start = time.monotonic()
-        load()
+        load(data, to)
         took.append(time.monotonic() - start)
     print(f"<!-- loaded in {', '.join(f'{each:.0f}' for each in took)} s -->", flush=True)
     settle(data, daemon, prometheus, victoria)
@@ -183,8 +185,8 @@ def compare(table, name, data, options):
             if not any("error" in each for each in figures[:2]):
                 same = sameness(way, expr, *(json.loads(each["body"]) for each in (figures[1], figures[0])))
             table.row(name, f"{title}: `{expr}`".replace("|", "\\|"), figures, same)
-        table.row(name, "peak RSS after loading / in the end, MiB",
-                  [{"wall": was / MIB / 1000, "cpu": peak_bytes(side.pid) / MIB / 1000} for was, side in zip(after_load, sides)], "")
+        peaks = [f"{was / MIB:,.0f} / {peak_bytes(side.pid) / MIB:,.0f}" for was, side in zip(after_load, sides)]
+        table.say(f"| {name} | peak RSS after loading / in the end, MiB | {' | '.join(peaks)} | | | |")
 
 
 def write_into(document, lines):
@@ -196,7 +198,8 @@ def write_into(document, lines):
 
 def versions():
     for program in ("prometheus", "victoria-metrics"):
-        done = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}", program], capture_output=True, text=True, check=False)
+        ask = ["dpkg-query", "-W", "-f", "${Package} ${Version}", program]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
         yield done.stdout or f"{program} of no Debian package"
 
 

@@ -9,8 +9,9 @@ import itertools
 import time
 
 import grpc
-from google.protobuf import message_factory
 import wire
+from google.protobuf import message_factory
+from harness import Reflection
 
 INTERVAL_MS = 30_000
 LE = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
@@ -75,7 +76,6 @@ def values(name, series, steps):
 def to_balefire(data, socket):
     """By `WriteStream`; returns when all of it is durable."""
     options = [("grpc.default_authority", "localhost")]
-    from harness import Reflection
     with grpc.insecure_channel(f"unix:{socket}", options=options) as channel:
         method = Reflection(channel).pool.FindServiceByName("balefire.v1.MetricsService").methods_by_name["WriteStream"]
         request, response = (message_factory.GetMessageClass(kind) for kind in (method.input_type, method.output_type))
@@ -117,7 +117,8 @@ def to_remote(data, port):
             body = b"".join(wire.field(1, encoded[series] + b"".join(map(wire.sample, times, of(series))))
                             for series in range(first, min(first + batch, len(encoded))))
             connection.request("POST", "/api/v1/write", wire.snappy(body), {
-                "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"})
+                "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy",
+                "X-Prometheus-Remote-Write-Version": "0.1.0"})
             answer = connection.getresponse()
             text = answer.read()
             if answer.status not in (200, 204):

@@ -19,7 +19,8 @@ SUITES = ("sid", "bookworm")
 PACKAGES = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager", "prometheus-postgres-exporter",
             "prometheus-mysqld-exporter", "prometheus-elasticsearch-exporter", "prometheus-flask-exporter",
             "prometheus-haproxy-exporter", "prometheus-redis-exporter", "prometheus-snmp-exporter", "etcd")
-FILES = re.compile(r"(mixin|dashboard|alert|rule|console|grafana|contrib|example)[^\0]*\.(libsonnet|jsonnet|json|ya?ml|html|rules)$", re.I)
+FILES = re.compile(r"(mixin|dashboard|alert|rule|console|grafana|contrib|example)"
+                   r"[^\0]*\.(libsonnet|jsonnet|json|ya?ml|html|rules)$", re.I)
 PATIENCE = 60
 
 # What files leave to be filled in: the first that matches a place is put there.
@@ -110,10 +111,14 @@ def from_json(node):
             yield from from_json(value)
 
 
+# The key with what stands before it, then a block, or the rest of the line with what goes on below.
+EXPR = re.compile(r"^([ \t-]*)expr:[ \t]*(?:[|>][-+]?[ \t]*\n((?:\1[ \t]+.*\n|[ \t]*\n)+)|(.+(?:\n\1[ \t]+\S.*)*)$)", re.M)
+
+
 def from_yaml(body):
     """After `expr:`: the rest of the line, or the lines that are indented further."""
     found = []
-    for match in re.finditer(r"^([ \t-]*)expr:[ \t]*(?:[|>][-+]?[ \t]*\n((?:\1[ \t]+.*\n|[ \t]*\n)+)|(.+(?:\n\1[ \t]+\S.*)*)$)", body, re.M):
+    for match in EXPR.finditer(body):
         text = match[2] or match[3]
         if text[:1] == text.strip()[-1:] and text[:1] in "'\"":
             text = text.strip()[1:-1].replace("''", "'")
@@ -142,7 +147,7 @@ def plausible(text):
 # Series for what is asked about.
 
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{([^}]*)\})?")
-WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "atan2", "start", "end"}
+WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "atan2"}
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 
 

@@ -135,7 +135,8 @@ def hosts(data):
                 data.add("counter", "node_cpu_seconds_total", labels, shape(data.counter(share, whole=False)), times)
         total = rng.choice((8, 16, 32)) * 2.0**30
         for name, value in (("MemTotal", data.level(total)), ("MemFree", data.gauge(total / 8, total / 50, 0)),
-                            ("MemAvailable", data.gauge(total / 2, total / 10, 0)), ("Cached", data.gauge(total / 4, total / 20, 0)),
+                            ("MemAvailable", data.gauge(total / 2, total / 10, 0)),
+                            ("Cached", data.gauge(total / 4, total / 20, 0)),
                             ("Buffers", data.gauge(total / 40, total / 200, 0)), ("SwapTotal", data.level(0.0))):
             data.add("gauge", f"node_memory_{name}_bytes", node, shape(value), times)
         for name, middle in (("node_load1", 1.2), ("node_load5", 1.0), ("node_load15", 0.8)):
@@ -219,7 +220,8 @@ def probes(data):
         data.add("gauge", "probe_duration_seconds", probe, data.gauge(0.2, 0.1, 6), data.regular(60_000, 9000))
         if kind == "http":
             data.add("gauge", "probe_http_status_code", probe, data.level(200.0, 503.0, 301.0), data.regular(60_000))
-            data.add("gauge", "probe_ssl_earliest_cert_expiry", probe, data.level(data.end_ms / 1000 + 1e6), data.regular(60_000))
+            data.add("gauge", "probe_ssl_earliest_cert_expiry", probe, data.level(data.end_ms / 1000 + 1e6),
+                     data.regular(60_000))
             for phase in ("resolve", "connect", "tls", "processing", "transfer"):
                 data.add("gauge", "probe_http_duration_seconds", {**probe, "phase": phase}, data.gauge(0.1, 0.05, 6),
                          data.regular(60_000))

@@ -14,6 +14,7 @@ OFFSETS = ("10s", "1m", "5m", "-1m", "-30s", "1h", "13m", "-7m30s")
 NUMBERS = ("0", "1", "2", "0.5", "-1", "10", "100", "1e3", "3.7", "0x1F", "1e-3", "NaN", "Inf", "-Inf", "+Inf", ".5", "010")
 # Since 3.0.
 MODERN_NUMBERS = ("1_000", "5m", "0x1_F")
+FACTORS = ("0.1", "0.3", "0.5", "0.8", "0.1", "0.9", "1", "0")
 QUANTILES = ("0.5", "0.9", "0.99", "0", "1", "0.25", "-1", "2", "NaN")
 
 MAPS = ("abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "deg", "rad", "sin", "cos", "tan", "asin", "acos",
@@ -28,7 +29,10 @@ SETS = ("and", "or", "unless")
 # Since 3.0, or by the feature flag of experimental functions.
 MODERN_OVER_TIME = ("mad", "ts_of_max", "ts_of_min", "ts_of_last")
 
-NAMED, LABELLED = True, False
+# What stands where it should not.
+PIECES = ("[5m]", " offset 5m", " @ 10", "{", ")", ",", "bool ", " by (job)", "rate(", '"', "[0s]", "[5m:0s]", " and ")
+CALLS = ("rate", "nothing", "sum", "label_replace", "topk", "histogram_quantile", "time", "vector")
+LINKS = ("+ on (job)", "and", "== bool", "group_left", "offset", "@")
 
 
 @dataclasses.dataclass
@@ -145,7 +149,8 @@ class Generator:
         if self.chance(0.5):
             function = self.pick(RANGES)
             counters = function in ("rate", "increase", "irate", "resets")
-            text, labels = self.matrix(depth, *(("counter", "bucket", "native") if counters else ("gauge", "special", "counter", "native gauge")))
+            kinds = ("counter", "bucket", "native") if counters else ("gauge", "special", "counter", "native gauge")
+            text, labels = self.matrix(depth, *kinds)
             return Vector(f"{function}({text})", labels)
         text, labels = self.matrix(depth, "gauge", "counter", "special", "native", "native gauge")
         over_time = OVER_TIME + MODERN_OVER_TIME if self.modern else OVER_TIME
@@ -153,7 +158,7 @@ class Generator:
             lambda: f"{self.pick(over_time)}_over_time({text})",
             lambda: f"quantile_over_time({self.parameter(depth, QUANTILES)}, {text})",
             lambda: f"predict_linear({text}, {self.parameter(depth, ('600', '3600', '-60'))})",
-            lambda: f"double_exponential_smoothing({text}, {self.pick(('0.1', '0.5', '0.9'))}, {self.pick(('0.1', '0.3', '0.8', '1', '0'))})",
+            lambda: f"double_exponential_smoothing({text}, {self.pick(FACTORS)}, {self.pick(FACTORS)})",
             lambda: f"absent_over_time({text})"), (10, 3, 2, 2, 1))[0]()
         return Vector(call, labels)
 
@@ -267,14 +272,17 @@ class Generator:
         kind = self.pick(("native", "native", "native gauge"))
         text, labels = self.matrix(0, kind)
         metric = self.metric(kind)
-        vector = self.pick((f"rate({text})", f"increase({text})", f"sum({metric.name})", f"sum by (job) (rate({text}))", f"avg_over_time({text})",
-                            f"{self.selector(metric)}{self.modifiers()}", f"avg({self.selector(metric)})", f"-{metric.name}", f"2 * {metric.name}",
-                            f"{metric.name} / 3", f"{metric.name} - {metric.name} offset 5m", f"delta({text})", f"sum_over_time({text})"))
-        number = self.parameter(depth, QUANTILES)
-        call = self.pick((f"histogram_quantile({number}, {vector})", f"histogram_avg({vector})", f"histogram_count({vector})", f"histogram_sum({vector})",
-                          f"histogram_stddev({vector})", f"histogram_stdvar({vector})", f"histogram_fraction({self.pick(('0', '-Inf', '-1', '0.2'))}, "
-                          f"{self.pick(('1', '0.5', '+Inf', '3.7'))}, {vector})", vector, vector))
-        return Vector(call, labels, call.endswith(")") and not call.startswith("-"))
+        name = metric.name
+        vector = self.pick((
+            f"rate({text})", f"increase({text})", f"delta({text})", f"avg_over_time({text})", f"sum_over_time({text})",
+            f"sum by (job) (rate({text}))", f"sum({name})", f"avg({self.selector(metric)})", f"-{name}", f"2 * {name}",
+            f"{name} / 3", f"{name} - {name} offset 5m", f"{self.selector(metric)}{self.modifiers()}"))
+        if self.chance(0.2):
+            return Vector(vector, labels, False)
+        function = self.pick(("quantile", "fraction", "avg", "count", "sum", "stddev", "stdvar"))
+        arguments = {"quantile": f"{self.parameter(depth, QUANTILES)}, ",
+                     "fraction": f"{self.pick(('0', '-Inf', '-1', '0.2'))}, {self.pick(('1', '0.5', '+Inf', '3.7'))}, "}
+        return Vector(f"histogram_{function}({arguments.get(function, '')}{vector})", labels)
 
     def quantile(self, depth):
         """As dashboards ask for quantiles, and as they should not."""
@@ -290,7 +298,8 @@ class Generator:
         elif way < 0.75:
             buckets = self.selector(metric) + self.modifiers()
         if self.modern and self.chance(0.15):
-            return Vector(f"histogram_fraction({self.pick(('0', '-Inf', '0.1'))}, {self.pick(('1', '0.25', '+Inf'))}, {buckets})", labels)
+            lower, upper = self.pick(("0", "-Inf", "0.1")), self.pick(("1", "0.25", "+Inf"))
+            return Vector(f"histogram_fraction({lower}, {upper}, {buckets})", labels)
         return Vector(f"histogram_quantile({self.parameter(depth, QUANTILES)}, {buckets})", labels)
 
     def labels_changed(self, depth):
@@ -311,10 +320,10 @@ class Generator:
                    lambda: Vector(f"{inner} or vector(0)", inner.labels, False), lambda: inner]
         if self.modern:
             name = self.pick(sorted(inner.labels) or ["job"])
+            asked = self.pick(("", ', {region=~".+"}', ', {env="prod"}', ', {__name__="build_info"}'))
             options += [lambda: Vector(f'sort_by_label({inner.text}, "{name}")', inner.labels),
                         lambda: Vector(f'sort_by_label_desc({inner.text}, "{name}", "job")', inner.labels),
-                        lambda: Vector(f"info({inner.text}{self.pick(('', ', {region=~%s}' % quoted('.+'), ', {env=%s}' % quoted('prod')))})",
-                                       inner.labels)]
+                        lambda: Vector(f"info({inner.text}{asked})", inner.labels)]
         return self.pick(options)()
 
     # Scalars.
@@ -341,11 +350,11 @@ class Generator:
         if way < 0.5:
             return text[:at] + text[at] + text[at:]
         if way < 0.7:
-            wrong = self.pick(("[5m]", " offset 5m", " @ 10", "{", ")", ",", "bool ", " by (job)", "rate(", '"', "[0s]", "[5m:0s]", " and "))
+            wrong = self.pick(PIECES)
             return text[:at] + wrong + text[at:]
         if way < 0.85:
-            return f"{self.pick(('rate', 'nothing', 'sum', 'label_replace', 'topk', 'histogram_quantile', 'time', 'vector'))}({text})"
-        return f"{text} {self.pick(('+ on (job)', 'and', '== bool', 'group_left', 'offset', '@'))} {self.pick(('1', 'up', 'time()'))}"
+            return f"{self.pick(CALLS)}({text})"
+        return f"{text} {self.pick(LINKS)} {self.pick(('1', 'up', 'time()'))}"
 
 
 def quoted(text):

@@ -151,7 +151,8 @@ def take(points, place, which, end):
 
 def in_order(series, samples, histograms):
     """The same in parts: of one request, Prometheus takes all samples of a series before any histogram."""
-    points = sorted([(at, 0, value) for at, value in samples] + [(at, 1, value) for at, value in histograms], key=lambda point: point[:2])
+    points = [(at, 0, value) for at, value in samples] + [(at, 1, value) for at, value in histograms]
+    points.sort(key=lambda point: point[:2])
     for kind, run in itertools.groupby(points, key=lambda point: point[1]):
         run = [(at, value) for at, _, value in run]
         yield (series, [], run) if kind else (series, run, [])
