@@ -9,6 +9,7 @@ import json
 import lzma
 import re
 import tarfile
+import time
 import urllib.request
 
 from harness import ROOT
@@ -22,6 +23,8 @@ PACKAGES = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager",
 FILES = re.compile(r"(mixin|dashboard|alert|rule|console|grafana|contrib|example)"
                    r"[^\0]*\.(libsonnet|jsonnet|json|ya?ml|html|rules)$", re.I)
 PATIENCE = 60
+ARCHIVE_BYTES_MAX = 64 << 20
+INDEX_SECONDS_MAX = 7 * 86_400
 
 # What files leave to be filled in: the first that matches a place is put there.
 FILLINGS = (
@@ -47,7 +50,7 @@ def fetch(url, to):
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             part = to.with_suffix(".part")
-            part.write_bytes(answer.read())
+            part.write_bytes(answer.read(ARCHIVE_BYTES_MAX))
             part.rename(to)
     except OSError:
         return False
@@ -59,6 +62,8 @@ def archives():
     found = {}
     for suite in SUITES:
         index = CACHE / f"Sources-{suite}.xz"
+        if index.exists() and time.time() - index.stat().st_mtime > INDEX_SECONDS_MAX:
+            index.unlink()
         if not fetch(f"{MIRROR}/dists/{suite}/main/source/Sources.xz", index):
             continue
         for paragraph in lzma.open(index, "rt", encoding="utf-8").read().split("\n\n"):
@@ -72,8 +77,11 @@ def archives():
 
 
 def published():
-    """Expressions by package, each once; some may turn out to be none."""
-    for name, path in sorted(archives().items()):
+    """Expressions by package, each once; some may turn out to be none. What cannot be had is told, and left out."""
+    found = archives()
+    if missing := sorted(set(PACKAGES) - found.keys()):
+        print(f"not to be had from {MIRROR}: {', '.join(missing)}")
+    for name, path in sorted(found.items()):
         seen = dict.fromkeys(filled(text) for file, body in files(path) for text in texts(file, body))
         yield name, [text for text in seen if plausible(text)]
 
