@@ -103,6 +103,11 @@ pub(super) fn variance(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     squares.value() / len as f64
 }
 
+/// No more than `most`; NaN stays.
+pub(super) fn capped(value: f64, most: f64) -> f64 {
+    if value > most { most } else { value }
+}
+
 /// The least value; NaN only where there is nothing else.
 pub(super) fn least(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(f64::NAN, lesser)

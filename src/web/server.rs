@@ -9,6 +9,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -27,6 +28,8 @@ use super::{AppState, Hosts, routes::router};
 const TASK: &str = "web";
 /// How often an idle listener says that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
+/// A client that takes nothing of what was sent for so long is given up: a large answer waits in memory.
+const READER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The pause after a failed accept: mostly the process has no descriptor left, and needs time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a connection beyond the bound is told.
@@ -118,6 +121,9 @@ async fn converse(
 ) -> Result<(), String> {
     // Small answers shall not wait for each other.
     stream.set_nodelay(true).map_err(|error| format!("set nodelay: {error}"))?;
+    let patience = u32::try_from(READER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    set_tcp_user_timeout(&stream, patience)
+        .map_err(|error| format!("set the reader's time-out: {error}"))?;
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HTTP_HEADER_TIMEOUT)
@@ -207,6 +213,42 @@ mod tests {
         running.reached.notified().await;
         let text = read(TcpStream::connect(running.address).await.unwrap()).await;
         assert!(text.starts_with("HTTP/1.1 503") && text.contains("too many"), "{text}");
+    }
+
+    /// Told when it is let go.
+    struct Told(Arc<Notify>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_ends_when_its_client_goes_away() {
+        let (reached, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (on_reached, on_gone) = (reached.clone(), gone.clone());
+        let endless = get(async move || {
+            let _query = Told(on_gone);
+            on_reached.notify_one();
+            std::future::pending::<()>().await;
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_switch, context) = TaskContext::detached(TASK, Clock::System);
+        let service = TowerToHyperService::new(Router::new().route("/", endless));
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            converse(stream, service, &context.stop).await
+        };
+        let client = async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(REQUEST).await.unwrap();
+            reached.notified().await;
+            drop(client);
+            gone.notified().await;
+        };
+        let (_ended, ()) = tokio::join!(server, client);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod crash;
 mod fixture;
 mod histograms;
 mod http;
+mod http_api;
 mod life;
 mod storage;
 mod targets;

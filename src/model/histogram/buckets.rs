@@ -105,7 +105,16 @@ impl fmt::Display for BucketRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let open = if self.lower_inclusive { '[' } else { '(' };
         let close = if self.upper_inclusive { ']' } else { ')' };
-        write!(f, "{open}{},{}{close}:{}", self.lower, self.upper, self.count)
+        let (lower, upper) = (end_text(self.lower), end_text(self.upper));
+        write!(f, "{open}{lower},{upper}{close}:{}", self.count)
+    }
+}
+
+fn end_text(end: f64) -> String {
+    match end {
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        _ => end.to_string(),
     }
 }
 

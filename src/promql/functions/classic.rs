@@ -98,7 +98,7 @@ impl Buckets {
             return Some(0.0);
         }
         // Counts that fall would make more than there are of some.
-        let rank = |value| rank_of(&buckets, value).min(last.count);
+        let rank = |value| numbers::capped(rank_of(&buckets, value), last.count);
         Some((rank(upper) - rank(lower)) / last.count)
     }
 }

@@ -141,7 +141,7 @@ fn warn_of_kind(
 
 fn fallen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
     let (first, last) = (&samples[0].histogram, &samples[samples.len() - 1].histogram);
-    last.minus(first)
+    last.at_most(first.bounds.schema()).minus(first)
 }
 
 /// The last less the first, and what was lost at each reset between them, all at the coarsest schema.

@@ -123,6 +123,9 @@ fn labels_at(
                 missing.retain(|wanted| *wanted != name);
             }
             if taken && !own {
+                if labels.get(name).is_some_and(|known| known != value) {
+                    return Err(QueryError::Execution(format!("conflicting label: {name}")));
+                }
                 labels = labels.with(name, value);
             }
         }

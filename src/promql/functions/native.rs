@@ -73,9 +73,10 @@ pub(super) fn quantile(phi: f64, histogram: &Histogram, metric: &str, notes: &mu
     let with_nan = histogram.sum.is_nan();
     // From the nearer end, which is the more exact; but NaN lie above all buckets.
     let found = if with_nan || phi < 0.5 {
-        Found::walk(histogram.buckets(), phi * histogram.count)
+        Found::walk(histogram.buckets(), phi * histogram.count, histogram.count)
     } else {
-        Found::walk(histogram.buckets().rev(), (1.0 - phi) * histogram.count).map(Found::mirrored)
+        let above = (1.0 - phi) * histogram.count;
+        Found::walk(histogram.buckets().rev(), above, histogram.count).map(Found::mirrored)
     };
     let reached = found.is_some_and(|found| found.reached);
     if with_nan {
@@ -108,7 +109,8 @@ struct Found {
 }
 
 impl Found {
-    fn walk(buckets: impl Iterator<Item = BucketRange>, rank: f64) -> Option<Self> {
+    /// Walks until `rank` observations are behind, of `total`.
+    fn walk(buckets: impl Iterator<Item = BucketRange>, rank: f64, total: f64) -> Option<Self> {
         let (mut count, mut last) = (0.0, None);
         for bucket in buckets {
             last = Some(bucket);
@@ -118,6 +120,8 @@ impl Found {
             }
         }
         let bucket = last?;
+        // Rounding may have made more of them than there are.
+        let count = if count > total { total } else { count };
         Some(Self { bucket, below: rank - (count - bucket.count), reached: count >= rank })
     }
 
@@ -150,19 +154,23 @@ impl Found {
 /// A bucket as it is interpolated in: one around zero ends there if nothing lies beyond, and the first one
 /// between bounds of one's own begins there if it ends above.
 fn bounded(bucket: BucketRange, histogram: &Histogram) -> BucketRange {
-    let mut out = bucket;
-    if histogram.has_custom_bounds() {
-        if bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
-            out.lower = 0.0;
-        }
-    } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
-        match (histogram.negative.is_empty(), histogram.positive.is_empty()) {
-            (true, false) => out.lower = 0.0,
-            (false, true) => out.upper = 0.0,
-            _ => {}
-        }
+    if !histogram.has_custom_bounds() {
+        return around_zero(bucket, histogram);
     }
-    out
+    let begins = bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0;
+    BucketRange { lower: if begins { 0.0 } else { bucket.lower }, ..bucket }
+}
+
+/// A bucket around zero without what lies on the side where nothing else does.
+fn around_zero(bucket: BucketRange, histogram: &Histogram) -> BucketRange {
+    if bucket.lower > 0.0 || bucket.upper < 0.0 {
+        return bucket;
+    }
+    match (histogram.negative.is_empty(), histogram.positive.is_empty()) {
+        (true, false) => BucketRange { lower: 0.0, ..bucket },
+        (false, true) => BucketRange { upper: 0.0, ..bucket },
+        _ => bucket,
+    }
 }
 
 /// The share of observations between two values. Those that are NaN lie nowhere.
@@ -188,7 +196,7 @@ pub(super) fn fraction(
             ));
         }
     }
-    let rank = |value| rank_of(histogram, value).min(count);
+    let rank = |value| numbers::capped(rank_of(histogram, value), count);
     (rank(upper) - rank(lower)) / histogram.count
 }
 
@@ -196,8 +204,7 @@ pub(super) fn fraction(
 fn rank_of(histogram: &Histogram, value: f64) -> f64 {
     let mut rank = 0.0;
     for bucket in histogram.buckets() {
-        let custom_start = histogram.has_custom_bounds() && bucket.lower == f64::NEG_INFINITY;
-        let bucket = if custom_start { bucket } else { bounded(bucket, histogram) };
+        let bucket = around_zero(bucket, histogram);
         if bucket.lower >= value {
             return rank;
         }

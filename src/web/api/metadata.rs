@@ -20,13 +20,10 @@ pub(in crate::web) async fn metadata(State(app): State<AppState>, params: Params
     params.count("limit_per_metric")?;
     let mut found = app.monitor.metadata(params.get("metric"));
     found.truncate(limit.unwrap_or(usize::MAX));
-    let lists: Vec<[&Metadata; 1]> = found.iter().map(|metadata| [metadata]).collect();
-    let lists: Vec<&[&Metadata]> = lists.iter().map(|list| list.as_slice()).collect();
-    let fields: Vec<(&str, &dyn Json)> = found
-        .iter()
-        .zip(&lists)
-        .map(|(metadata, list)| (metadata.name.as_str(), list as &dyn Json))
-        .collect();
+    let lists: Vec<&[Metadata]> = found.chunks(1).collect();
+    let names = found.iter().map(|metadata| metadata.name.as_str());
+    let fields: Vec<(&str, &dyn Json)> =
+        names.zip(&lists).map(|(name, list)| (name, list as &dyn Json)).collect();
     Ok(success(&Object(&fields)))
 }
 

@@ -2,7 +2,11 @@
 
 use axum::extract::State;
 
-use crate::{limits, monitor::TimeRange, promql, promql::Answer};
+use crate::{
+    limits,
+    monitor::TimeRange,
+    promql::{self, Answer, Kind},
+};
 
 use super::{
     super::{AppState, failure::ApiError, params::Params, result},
@@ -21,6 +25,7 @@ pub(in crate::web) async fn instant(State(app): State<AppState>, params: Params)
 /// Evaluates `query` from `start` to `end`, each `step`.
 pub(in crate::web) async fn range(State(app): State<AppState>, params: Params) -> Answered {
     let expr = params.required("query")?;
+    check_kind(expr)?;
     let limit = params.limit()?;
     let range = required_range(&app, &params)?;
     let step = params.step()?;
@@ -33,6 +38,20 @@ pub(in crate::web) async fn range(State(app): State<AppState>, params: Params) -
     }
     let options = params.query_options()?;
     Ok(answered(app.monitor.query_range(expr, range, step, options).await?, limit))
+}
+
+/// Only a scalar or a vector has a value at each step.
+fn check_kind(expr: &str) -> Result<(), ApiError> {
+    let query = promql::parse(expr).map_err(|error| ApiError::query(&error))?;
+    let name = match query.kind() {
+        Kind::Scalar | Kind::Vector => return Ok(()),
+        Kind::Matrix => "range vector",
+        Kind::Text => "string",
+    };
+    let reason = format!(
+        "invalid expression type {name:?} for range query, must be Scalar or instant Vector"
+    );
+    Err(ApiError::bad_parameter("query", reason))
 }
 
 /// Balefire keeps no exemplars: the answer is empty.

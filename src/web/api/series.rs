@@ -1,7 +1,9 @@
 //! `/api/v1/series`, `labels` and `label/<name>/values`.
 
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    response::Response,
+};
 
 use crate::{model::Labels, monitor::TimeRange};
 
@@ -32,9 +34,10 @@ pub(in crate::web) async fn names(State(app): State<AppState>, params: Params) -
 /// The values that one label has on those series.
 pub(in crate::web) async fn values(
     State(app): State<AppState>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Answered {
+    let Path(name) = name.map_err(|error| ApiError::bad_data(error.body_text()))?;
     let name = unescaped(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data("invalid label name: \"\""));

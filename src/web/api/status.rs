@@ -34,7 +34,8 @@ pub(in crate::web) async fn build() -> Answered {
         ("buildUser", &""),
         ("buildDate", &""),
         ("goVersion", &""),
-        ("application", &Object(&[("name", &"balefire"), ("version", &version)])),
+        // A text, as others have it who speak this API.
+        ("application", &format!("Balefire {version}")),
     ])))
 }
 

@@ -27,7 +27,7 @@ pub(in crate::web) async fn targets(State(app): State<AppState>, params: Params)
     let active: Vec<Active> = listed(active, "active").into_iter().map(Active).collect();
     let dropped: Vec<Dropped> = listed(dropped, "dropped").into_iter().map(Dropped).collect();
     let count = dropped.len() as u64;
-    let counts: &[(&str, &dyn Json)] = if count == 0 { &[] } else { &[(POOL, &count)] };
+    let counts: &[(&str, &dyn Json)] = if asked("dropped") { &[(POOL, &count)] } else { &[] };
     Ok(success(&Object(&[
         ("activeTargets", &active),
         ("droppedTargets", &dropped),
