@@ -21,7 +21,7 @@ import corpus
 import known
 from dataset import Dataset
 from expressions import Generator
-from minimize import minimized
+from minimize import minimized, spans
 from servers import Balefire, Oracle
 
 OPERATORS = pathlib.Path(__file__).with_name("operators.promql")
@@ -112,8 +112,20 @@ class Run:
         minimized(case.expr, still)
         if explained:
             self.explained[explained.name] += 1
+        elif self.is_rounding(unexplained or case):
+            self.explained[known.ROUNDING.name] += 1
         else:
             self.cases.append(unexplained or case)
+
+    def is_rounding(self, case):
+        """Whether a part of it has the same answers, but not to the last digit."""
+        if not known.ROUNDING.applies(case):
+            return False
+        for part in spans(case.expr):
+            answers = self.ask(part, case.way, case.times)
+            if comparison.difference(part, *answers, 0) and not comparison.difference(part, *answers):
+                return True
+        return False
 
     def difference(self, expr, expected, got):
         """In the answer, or in what is said beside it, which 2.42 does not do yet."""
@@ -149,7 +161,7 @@ def report(run, shown):
     for name, count in run.counts.items():
         print(f"  {name}: {count}")
     for name, count in run.explained.most_common():
-        reason = next(each.reason for each in known.KNOWN if each.name == name)
+        reason = next(each.reason for each in (*known.KNOWN, known.ROUNDING) if each.name == name)
         print(f"explained: {count} × {name}: {reason}")
     groups = collections.defaultdict(list)
     for case in run.cases:
