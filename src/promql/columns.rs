@@ -40,7 +40,7 @@ impl Grid {
     }
 }
 
-/// Labels that belong to a metric, and not to what is computed from it.
+/// Labels that belong to a metric, and not to what is computed from it; in order.
 pub(super) const OF_METRIC: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 /// A slot without a value.
@@ -161,7 +161,7 @@ impl Column {
 
     /// Takes away the labels that say which metric this is: it is another one now.
     pub(super) fn drop_name(&mut self) {
-        if OF_METRIC.iter().any(|name| self.labels.get(name).is_some()) {
+        if of_metric(&self.labels).next().is_some() {
             self.labels = self.labels.without(|name| OF_METRIC.contains(&name));
         }
     }
@@ -318,9 +318,15 @@ pub(super) fn nameless(mut columns: Vec<Column>) -> Result<Vec<Column>, QueryErr
 
 /// Whether all have the same labels of the metric, so that they stay unlike without these.
 pub(super) fn of_one_metric<'a>(mut all: impl Iterator<Item = &'a Labels>) -> bool {
-    let of_metric = |labels: &'a Labels| OF_METRIC.map(|name| labels.get(name));
-    let Some(first) = all.next().map(of_metric) else { return true };
-    all.all(|labels| of_metric(labels) == first)
+    let Some(first) = all.next() else { return true };
+    all.all(|labels| of_metric(labels).eq(of_metric(first)))
+}
+
+/// The labels that belong to the metric, which are among the first.
+fn of_metric(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    let last = OF_METRIC[OF_METRIC.len() - 1];
+    let first = labels.iter().take_while(move |(name, _)| *name <= last);
+    first.filter(|(name, _)| OF_METRIC.contains(name))
 }
 
 /// As [`merged`], with an error of the caller's.

@@ -43,24 +43,51 @@ fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
         difference = window.falls.iter().fold(difference, |sum, fall| sum + fall.value);
     }
     let rises = counter == Counter::Yes && difference > 0.0 && first.value >= 0.0;
-    let zero = if rises { first.value / difference } else { f64::INFINITY };
-    Some(difference * factor(window, window.samples, zero))
+    let since_zero = rises.then_some((first.value, difference));
+    Some(difference * factor(window, window.samples, since_zero))
 }
 
-/// How much more a window holds than what lies between its first and last sample. `zero` is how far back
-/// before the first sample the counter was zero, in parts of that.
-fn factor<T: Timed>(window: &Window<'_>, samples: &[T], zero: f64) -> f64 {
+/// How much more a window holds than what lies between its first and last sample. `since_zero` is where
+/// a counter stood at the first one, and by how much it rose since then: it was not below zero before.
+fn factor<T: Timed>(window: &Window<'_>, samples: &[T], since_zero: Option<(f64, f64)>) -> f64 {
     let [first, .., last] = samples else { return f64::NAN };
-    let seconds = |from: i64, to: i64| (to.saturating_sub(from)) as f64 / 1000.0;
-    let sampled = seconds(first.millis(), last.millis());
-    let average = sampled / (samples.len() - 1) as f64;
-    let stretch = |gap: f64, resolution: i64| {
-        let near = average.max(seconds(0, resolution)) * 1.1;
-        if gap >= near { average / 2.0 } else { gap }
-    };
-    let before = stretch(seconds(window.start, first.millis()), window.edges.0);
-    let after = stretch(seconds(last.millis(), window.end), window.edges.1);
-    (sampled + before.min(sampled * zero) + after) / sampled
+    let sampled = (last.millis() - first.millis()) as f64;
+    let gaps = Gaps { sampled, count: (samples.len() - 1) as f64 };
+    let mut before = gaps.stretched(first.millis() - window.start, window.edges.0);
+    if let Some((value, difference)) = since_zero
+        && value * sampled < before * difference
+    {
+        before = sampled * (value / difference);
+    }
+    let after = gaps.stretched(window.end - last.millis(), window.edges.1);
+    (sampled + before + after) / sampled
+}
+
+/// The time between samples of a window, in milliseconds in all, and how many gaps that is.
+struct Gaps {
+    sampled: f64,
+    count: f64,
+}
+
+impl Gaps {
+    /// How far beyond its outermost sample a series is taken to reach, towards an edge of the window that
+    /// is `gap` away and lies among rollups of `resolution`; all in milliseconds.
+    fn stretched(&self, gap: i64, resolution: i64) -> f64 {
+        let (gap, resolution) = (gap as f64, resolution as f64);
+        // Without a division: this is done twice for each series and step.
+        let near = self.sampled.max(resolution * self.count) * 1.1;
+        let beyond = gap * self.count - near;
+        let far =
+            if beyond.abs() <= near * 1e-9 { self.is_far(gap, resolution) } else { beyond > 0.0 };
+        if far { self.sampled / self.count / 2.0 } else { gap }
+    }
+
+    /// As Prometheus computes it, in seconds: where a gap is on the brink, rounding decides.
+    #[cold]
+    fn is_far(&self, gap: f64, resolution: f64) -> bool {
+        let average = self.sampled / 1000.0 / self.count;
+        gap / 1000.0 >= average.max(resolution / 1000.0) * 1.1
+    }
 }
 
 /// What a counter had counted each time it was reset, at the time of the sample that fell. Found once
@@ -117,7 +144,7 @@ fn extrapolated_histogram(
     };
     let difference =
         difference.map_err(|why| notes.warn_of_incompatible(why, window.metric)).ok()?;
-    let factor = factor(window, window.histograms, f64::INFINITY);
+    let factor = factor(window, window.histograms, None);
     Some(difference.times(factor).hinted(ResetHint::Gauge))
 }
 
