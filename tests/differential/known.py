@@ -199,6 +199,8 @@ KNOWN = (
     Known("information of another time", "3.5 reads information for the time of the argument, and looks for it at that of the query",
           every,
           all_of(both_answer, has(r"\binfo\("), has("offset|@"))),
+    Known("labels of what is absent", "3.5 looks at matchers in the order in which its store has put them, negative ones last", every,
+          all_of(both_answer, call_of("absent|absent_over_time"), has(r"(\w+)(=|=~)\".*\b\1!|\b(\w+)!.*\b\3="))),
     Known("natural order", "3.5 has no order for texts whose last numbers are the same, such as 0.05 and 0.005", every,
           all_of(call_of("sort_by_label|sort_by_label_desc"), lambda case: case.wrong.startswith("order"))),
     Known("names of notes", "3.5 drops a name in place, so that the steps after the first tell of one that is empty", every,
