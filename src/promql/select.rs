@@ -82,8 +82,10 @@ impl Evaluator<'_> {
         }
         // Markers end a series whose window had to be widened; else a window passes over them.
         if reader.reading != Reading::Newest || !reach.has_rollups() {
-            for series in &mut series {
-                series.samples.retain(|sample| !is_stale(sample.value));
+            for SeriesData { samples, .. } in &mut series {
+                if samples.iter().any(|sample| is_stale(sample.value)) {
+                    samples.retain(|sample| !is_stale(sample.value));
+                }
             }
         }
         series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());

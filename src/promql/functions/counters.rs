@@ -13,8 +13,7 @@ use super::{
 };
 
 pub(super) fn rate(window: &Window<'_>) -> Option<f64> {
-    let seconds = window.end.saturating_sub(window.start) as f64 / 1000.0;
-    extrapolated(window, Counter::Yes).map(|increase| increase / seconds)
+    extrapolated(window, Counter::Yes).map(|increase| increase / window.seconds)
 }
 
 pub(super) fn increase(window: &Window<'_>) -> Option<f64> {
@@ -109,9 +108,8 @@ pub(super) fn idelta(window: &Window<'_>) -> Option<f64> {
 }
 
 pub(super) fn rate_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
-    let seconds = window.end.saturating_sub(window.start) as f64 / 1000.0;
     let increase = extrapolated_histogram(window, Counter::Yes, notes)?;
-    Some(point(increase.times(1.0 / seconds)))
+    Some(point(increase.times(1.0 / window.seconds)))
 }
 
 pub(super) fn increase_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {

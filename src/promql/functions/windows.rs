@@ -3,7 +3,7 @@
 use crate::{
     model::{HistogramSample, Sample},
     promql::{
-        Limits, PointValue, QueryError,
+        Limits, PointValue, QueryError, SeriesData,
         columns::{
             Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct,
             of_one_metric,
@@ -41,6 +41,8 @@ pub(super) struct Window<'a> {
     pub(super) start: i64,
     /// Milliseconds; belongs to the window.
     pub(super) end: i64,
+    /// How long it is, in seconds.
+    pub(super) seconds: f64,
     /// The time of the step, which `offset` and `@` do not move.
     pub(super) now: i64,
     /// The scalar arguments.
@@ -203,21 +205,23 @@ impl<S: Slide> Sliding<'_, S> {
         let Ranged { data, counts } = series;
         let falls =
             if self.shape.wants_counter { counters::falls(&data.samples) } else { Vec::new() };
-        let mut walk = Walk::new(&data.samples, &data.histograms, (&counts, &falls));
+        let mut walk = Walk::new(&data, &counts, &falls);
         let mut state = S::State::default();
         let mut column = Column::empty(data.labels.clone(), self.ends.len());
         for (step, end) in self.ends.iter().enumerate() {
             if step % WINDOWS_AT_ONCE == 0 {
                 self.limits.check_cancelled()?;
             }
-            let Some(mut window) = walk.window(self.reach.frame(*end)) else { continue };
+            if !walk.move_to(&self.reach.frame(*end)) {
+                continue;
+            }
+            let window = &mut walk.window;
             window.now = self.grid.time(step);
             window.parameters = self.parameters.get(step).map_or(&[], Vec::as_slice);
             if window.histograms.is_empty() {
-                column.values[step] = self.body.floats(&mut state, &window).unwrap_or_else(absent);
+                column.values[step] = self.body.floats(&mut state, window).unwrap_or_else(absent);
             } else {
-                window.metric = data.labels.metric();
-                column.put(step, self.body.mixed(&mut state, &window, notes));
+                column.put(step, self.body.mixed(&mut state, window, notes));
             }
         }
         self.inform_about_gauge(&column, notes);
@@ -246,48 +250,53 @@ impl<S: Slide> Sliding<'_, S> {
 
 /// Walks through a series as its windows move on.
 struct Walk<'a> {
-    samples: (&'a [Sample], Cursor),
-    histograms: (&'a [HistogramSample], Cursor),
-    counts: (&'a [Sample], Cursor),
-    falls: (&'a [Sample], Cursor),
+    /// What was last moved to.
+    window: Window<'a>,
+    data: &'a SeriesData,
+    counts: &'a [Sample],
+    falls: &'a [Sample],
+    /// Of the samples, the histograms, the counts and the falls.
+    cursors: [Cursor; 4],
 }
 
 impl<'a> Walk<'a> {
-    fn new(
-        samples: &'a [Sample],
-        histograms: &'a [HistogramSample],
-        (counts, falls): (&'a [Sample], &'a [Sample]),
-    ) -> Self {
-        Self {
-            samples: (samples, Cursor::new()),
-            histograms: (histograms, Cursor::new()),
-            counts: (counts, Cursor::new()),
-            falls: (falls, Cursor::new()),
-        }
+    fn new(data: &'a SeriesData, counts: &'a [Sample], falls: &'a [Sample]) -> Self {
+        let window = Window {
+            samples: &[],
+            histograms: &[],
+            metric: data.labels.metric(),
+            start: 0,
+            end: 0,
+            seconds: 0.0,
+            now: 0,
+            parameters: &[],
+            resolution: 0,
+            edges: (0, 0),
+            counts: &[],
+            falls: &[],
+        };
+        Self { window, data, counts, falls, cursors: [const { Cursor::new() }; 4] }
     }
 
-    /// What there is in a frame; nothing, where there is no sample.
+    /// Moves to a frame, in place: there are as many of them as there are steps. Tells whether there is
+    /// anything in it.
     #[inline]
-    fn window(&mut self, frame: Frame) -> Option<Window<'a>> {
-        let Frame { start, end, resolution, edges, .. } = frame;
-        let samples = frame.seen(self.samples.1.window(self.samples.0, start, end));
-        let histograms = self.histograms.1.window(self.histograms.0, start, end);
-        if (samples.is_empty() && histograms.is_empty()) || !frame.fits {
-            return None;
+    fn move_to(&mut self, frame: &Frame) -> bool {
+        let Frame { start, end, resolution, edges, fits, .. } = *frame;
+        let window = &mut self.window;
+        let [samples, histograms, counts, falls] = &mut self.cursors;
+        if end - start != window.end - window.start {
+            window.seconds = (end - start) as f64 / 1000.0;
         }
-        let first = samples.first().map_or(end, |sample| sample.timestamp.as_millis());
-        Some(Window {
-            samples,
-            histograms,
-            start,
-            end,
-            resolution,
-            edges,
-            counts: self.counts.1.window(self.counts.0, start, end),
-            falls: self.falls.1.window(self.falls.0, first, end),
-            metric: "",
-            now: end,
-            parameters: &[],
-        })
+        (window.start, window.end) = (start, end);
+        (window.resolution, window.edges) = (resolution, edges);
+        window.samples = frame.seen(samples.window(&self.data.samples, start, end));
+        window.histograms = histograms.window(&self.data.histograms, start, end);
+        window.counts = counts.window(self.counts, start, end);
+        if !self.falls.is_empty() {
+            let first = window.samples.first().map_or(end, |sample| sample.timestamp.as_millis());
+            window.falls = falls.window(self.falls, first, end);
+        }
+        fits && !(window.samples.is_empty() && window.histograms.is_empty())
     }
 }
