@@ -1,7 +1,5 @@
 //! Numbers as Go writes them, and therefore Prometheus; and as an export writes them, bit by bit.
 
-use std::fmt::{self, Write};
-
 use crate::model::{STALE_NAN_BITS, stale_nan};
 
 /// Most digits of a 64-bit number, in any of the ways here.
@@ -162,20 +160,25 @@ impl Decimal {
         Self { digits, from, to: DIGITS_MAX - zeros, exponent }
     }
 
-    /// Of any number, by the standard library.
+    /// Of any finite number.
     fn shortest(magnitude: f64) -> Self {
-        let mut text = Scientific::default();
-        let written = write!(text, "{magnitude:e}");
-        debug_assert!(written.is_ok(), "a double has 17 digits and an exponent of three at most");
-        let text = std::str::from_utf8(&text.bytes[..text.length]).unwrap_or_default();
-        let (places, exponent) = text.split_once('e').unwrap_or((text, ""));
-        let mut digits = [0; DIGITS_MAX];
-        let mut to = 0;
-        for (digit, place) in places.bytes().filter(|byte| *byte != b'.').zip(&mut digits) {
-            *place = digit;
-            to += 1;
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(magnitude);
+        let (places, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let point = places.find('.').unwrap_or(places.len());
+        let (mut digits, mut to, mut zeros) = ([0; DIGITS_MAX], 0, 0);
+        for digit in places.bytes().filter(|byte| *byte != b'.') {
+            match digits.get_mut(to) {
+                _ if to == 0 && digit == b'0' => zeros += 1,
+                Some(place) => (*place, to) = (digit, to + 1),
+                // Zeros before the point: a double has no more digits than 17.
+                None => {}
+            }
         }
-        Self { digits, from: 0, to, exponent: exponent.parse().unwrap_or(0) }
+        let last = digits[..to].iter().rposition(|digit| *digit != b'0');
+        let before = i32::try_from(point).unwrap_or(0) - 1 - zeros;
+        let exponent = exponent.parse::<i32>().unwrap_or(0) + before;
+        Self { digits, from: 0, to: last.map_or(0, |last| last + 1), exponent }
     }
 
     fn digits(&self) -> &[u8] {
@@ -212,22 +215,6 @@ impl Decimal {
             out.push(b'.');
             out.extend_from_slice(&digits[before..]);
         }
-    }
-}
-
-/// What `{:e}` writes, in several pieces.
-#[derive(Default)]
-struct Scientific {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Write for Scientific {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let place = self.bytes.get_mut(self.length..self.length + text.len());
-        place.ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
     }
 }
 

@@ -55,13 +55,11 @@ impl From<InvalidPage> for Failure {
 impl Failure {
     /// A query that failed; `field` held its expression.
     pub fn query(field: &str, error: &QueryError) -> Self {
-        match (error, error.code()) {
-            // The expression is sound: what it met in the data is not.
-            (QueryError::Execution(text), _) => Self::new(ErrorCode::FailedPrecondition, text),
-            (_, code @ (ErrorCode::InvalidArgument | ErrorCode::Unimplemented)) => {
+        match error.code() {
+            code @ (ErrorCode::InvalidArgument | ErrorCode::Unimplemented) => {
                 Self { code, ..Self::field(field, error.to_string()) }
             }
-            (_, code) => Self::new(code, error.to_string()),
+            code => Self::new(code, error.to_string()),
         }
     }
 }

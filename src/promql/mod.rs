@@ -1,10 +1,11 @@
 //! PromQL, with the meaning that Prometheus 3 gives it: parsing and evaluation, pure.
 //!
 //! It must not know storage, async or the wall clock: samples come from a [`Queryable`], the time is
-//! an argument. [`parse`] checks an expression (`guard`, then the crate's parser, then `parse`, which
-//! makes a `plan`); [`Query::instant`] and [`Query::range`] evaluate it for all steps at once, each
-//! series as a column. What is not supported is an error of [`parse`] that names it, never a wrong
-//! answer. Start reading at `columns` and `eval`.
+//! an argument. [`parse`] checks an expression (`guard`, `rewrite`, then the crate's parser, then `parse`,
+//! which makes a `plan`); [`Query::instant`] and [`Query::range`] evaluate it for all steps at once, each
+//! series as a column. What is not supported is an error of [`parse`], never a wrong answer. Start
+//! reading at `columns` and `eval`; `select` asks storage, `rollups` knows what old samples can tell,
+//! `parallel` lends threads, `notes` collects warnings, `format` lays expressions out.
 
 mod aggregate;
 mod binary;
@@ -278,7 +279,9 @@ impl QueryError {
     /// What kind of failure this is.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Parse(_) | Self::Matcher(_) | Self::Execution(_) => ErrorCode::InvalidArgument,
+            Self::Parse(_) | Self::Matcher(_) => ErrorCode::InvalidArgument,
+            // The expression is sound: what it met in the data is not.
+            Self::Execution(_) => ErrorCode::FailedPrecondition,
             Self::Unsupported(_) => ErrorCode::Unimplemented,
             Self::TooMuch(_) => ErrorCode::ResourceExhausted,
             Self::Cancelled => ErrorCode::DeadlineExceeded,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::model::Incompatible;
 
-/// Notes of each kind that are kept at most: enough to see what is wrong.
-pub(super) const NOTES_MAX: usize = 10;
+/// Notes of each kind that are kept at most: more than anybody reads, so that those who show a few can
+/// tell how many there were.
+pub(super) const NOTES_MAX: usize = 64;
 
 /// Warnings and infos, each told once.
 #[derive(Debug, Default)]

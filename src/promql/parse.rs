@@ -1,6 +1,6 @@
 //! From text to a checked plan.
 //!
-//! The crate `promql-parser` reads the grammar and checks most types. What it lets through and
+//! The crate `promql-parser` reads the grammar, helped by `rewrite`, and checks most types. What it lets through and
 //! Prometheus does not (types behind its special cases, empty ranges) is checked here, and
 //! whatever the evaluator lacks is refused by name.
 

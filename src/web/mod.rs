@@ -1,4 +1,4 @@
-//! The HTTP listener: metrics for scrapers, Prometheus' query API, and whether we are well.
+//! The HTTP listener: metrics for scrapers, Prometheus' API, and whether we are well.
 //!
 //! Everything here is read-only. [`serve`] owns connections and their bounds
 //! (`server`), every request passes the `guard` (Host, Origin, time, headers), and `routes`, a table, leads

@@ -42,7 +42,8 @@ pub(super) fn cut(answer: &mut Answer, limit: Option<usize>) {
         Value::Scalar(_) | Value::String(..) => 0,
     };
     if len > limit {
-        answer.warnings.push(TRUNCATED.to_owned());
+        // First, so that no other warning crowds it out.
+        answer.warnings.insert(0, TRUNCATED.to_owned());
     }
 }
 

@@ -123,6 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole powers are exact")]
     fn ends_are_powers() {
         assert_eq!(exponential_end(0, 3), 1.0);
         assert_eq!(exponential_end(8, 3), 2.0);

@@ -34,7 +34,7 @@ pub(in crate::promql) fn sort(columns: &mut [Column], down: bool) {
     columns.sort_by(|a, b| order(a.values[0], b.values[0]).then_with(|| a.labels.cmp(&b.labels)));
 }
 
-/// At each step, the first so many of each group: by value, or for `limitk` as they come.
+/// At each step, the first so many of each group: by value, or for `limitk` by their labels.
 pub(super) fn evaluate(
     evaluator: &mut Evaluator<'_>,
     groups: &Groups<'_>,

@@ -1,7 +1,7 @@
 //! PromQL's functions: a table, and one file for each family.
 //!
-//! To add one, write it into its family's file and add a row to [`FUNCTIONS`]; parsing, type checks
-//! and evaluation follow from the row.
+//! To add one that the crate `promql-parser` knows, write it into its family's file and add a row to
+//! [`FUNCTIONS`]; type checks and evaluation follow from the row.
 
 mod classic;
 mod counters;

@@ -5,7 +5,7 @@ use crate::{
     promql::{
         Limits, PointValue, QueryError, SeriesData,
         columns::{
-            Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct,
+            Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct, is_absent,
             of_one_metric,
         },
         notes::Notes,
@@ -81,12 +81,22 @@ pub(super) trait Slide: Sync {
         window: &Window<'_>,
         notes: &mut Notes,
     ) -> Option<PointValue> {
-        if window.samples.is_empty() {
-            return None;
-        }
-        notes.inform_of_ignored_range(window.metric);
-        self.floats(state, window).map(PointValue::Float)
+        without_histograms(self, state, window, notes)
     }
+}
+
+/// What the numbers of a window come to, if there are any; that histograms were left out is told.
+fn without_histograms<S: Slide + ?Sized>(
+    slide: &S,
+    state: &mut S::State,
+    window: &Window<'_>,
+    notes: &mut Notes,
+) -> Option<PointValue> {
+    if window.samples.is_empty() {
+        return None;
+    }
+    notes.inform_of_ignored_range(window.metric);
+    slide.floats(state, window).map(PointValue::Float)
 }
 
 impl WindowBody {
@@ -112,26 +122,16 @@ impl Slide for WindowBody {
 
     fn mixed(&self, (): &mut (), window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
         let Some(mixed) = self.mixed else {
-            return ignoring(window, notes, self.apply);
+            return without_histograms(self, &mut (), window, notes);
         };
         if self.reading.needs_every_histogram() && window.resolution > 0 {
-            notes.inform("only the last native histogram of a rollup is kept: there is no sum, mean or count");
+            notes.inform(
+                "only the last native histogram of a rollup is kept: there is no sum, mean or count",
+            );
             return None;
         }
         mixed(window, notes)
     }
-}
-
-fn ignoring(
-    window: &Window<'_>,
-    notes: &mut Notes,
-    apply: fn(&Window<'_>) -> Option<f64>,
-) -> Option<PointValue> {
-    if window.samples.is_empty() {
-        return None;
-    }
-    notes.inform_of_ignored_range(window.metric);
-    apply(window).map(PointValue::Float)
 }
 
 pub(super) fn evaluate(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Evaluated> {
@@ -238,7 +238,7 @@ impl<S: Slide> Sliding<'_, S> {
         let counts = metric.is_empty() || SUFFIXES.iter().any(|suffix| metric.ends_with(suffix));
         if self.shape.wants_counter
             && !counts
-            && column.values.iter().any(|v| !crate::model::is_stale(*v))
+            && column.values.iter().any(|value| !is_absent(*value))
         {
             notes.inform(&format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
