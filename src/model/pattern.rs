@@ -8,7 +8,11 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// A compiled expression that matches whole texts.
 pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!("^(?s:{})$", go_syntax(pattern))).size_limit(BYTES_MAX).build()
+    let built = |text: &str| RegexBuilder::new(text).size_limit(BYTES_MAX).build();
+    let pattern = go_syntax(pattern);
+    // By itself first: a bracket must not close what is put around it.
+    built(&pattern)?;
+    built(&format!("^(?s:{pattern})$"))
 }
 
 /// The same expression for the crate `regex`: within brackets, `[`, `&&`, `--` and `~~` are characters in
@@ -78,7 +82,9 @@ fn repetition_len(text: &str) -> Option<usize> {
 }
 
 fn is_operator(text: &str, c: char) -> bool {
-    c == '[' || (matches!(c, '&' | '~' | '-') && text[1..].starts_with(c))
+    let twice = matches!(c, '&' | '~' | '-') && text[1..].starts_with(c);
+    // Before the end of the brackets, the second of two dashes ends a range.
+    c == '[' || (twice && !text.starts_with("--]")) || text.starts_with("-]")
 }
 
 #[cfg(test)]
@@ -101,6 +107,7 @@ mod tests {
         check("[[:alpha:]]+", "abc", true);
         check("[[:alpha:]]+", "a:", false);
         check(r"[\]&&a]+", "]&a", true);
+        check("[+--]", ",", true);
     }
 
     #[test]
@@ -119,5 +126,6 @@ mod tests {
         check("a.b", "a\nb", true);
         assert!(whole_match("(a{1000}){1000}").is_err());
         assert!(whole_match("(").is_err());
+        assert!(whole_match("a)|(b").is_err());
     }
 }

@@ -7,6 +7,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use crate::{
     exposition::{ExportWriter, PIECE_BYTES, Points},
+    limits,
     model::{METRIC_NAME, Matcher, Metadata, MetricKind},
     promql::SeriesData,
     store::Store,
@@ -49,11 +50,12 @@ impl Monitor {
         Ok(stream)
     }
 
-    /// The part of a range in which there can be anything: what lies before would be walked through.
+    /// The part of a range in which there can be anything: the rest would be walked through.
     fn stored_range(&self, range: TimeRange) -> Result<TimeRange, Failure> {
         check_range(range)?;
         let oldest = self.parts.store.stats().oldest.unwrap_or(range.start);
-        Ok(TimeRange { start: range.start.max(oldest).min(range.end), end: range.end })
+        let end = range.end.min(self.now().plus(limits::SAMPLE_FUTURE_MAX)).max(range.start);
+        Ok(TimeRange { start: range.start.max(oldest).min(end), end })
     }
 }
 

@@ -60,11 +60,16 @@ impl<'a> Slices<'a> {
     ) -> Result<(), Stopped> {
         let names = label_names(series);
         let mut most = 0;
+        // Once they were too many, they are not tried again: that would read them all for nothing.
+        let mut may_be_little = true;
         for (index, labels) in series.iter().enumerate() {
             let left = &series[index..];
             let is_little = index > 0 && left.len().saturating_mul(most) <= AT_ONCE;
-            if is_little && self.at_once(left, visit)? {
-                return Ok(());
+            if may_be_little && is_little {
+                if self.at_once(left, visit)? {
+                    return Ok(());
+                }
+                may_be_little = false;
             }
             let read = self.in_stretches(labels, &names, visit)?;
             most = read.max(most).max(1);

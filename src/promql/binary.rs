@@ -21,7 +21,7 @@ pub(super) fn evaluate(
     grid: &Grid,
 ) -> Result<Evaluated> {
     let lhs = evaluator.eval(&binary.lhs, grid)?;
-    let rhs = evaluator.eval(&binary.rhs, grid)?;
+    let rhs = evaluator.beside(&lhs, |evaluator| evaluator.eval(&binary.rhs, grid))?;
     match (lhs, rhs) {
         (Evaluated::Scalar(left), Evaluated::Scalar(right)) => {
             let pairs = left.into_iter().zip(right);

@@ -118,6 +118,11 @@ impl Column {
         }
     }
 
+    /// How many numbers would take the room of its histograms.
+    pub(super) fn histogram_weight(&self) -> usize {
+        self.histograms.iter().flatten().map(|histogram| histogram.weight()).sum()
+    }
+
     fn is_empty(&self) -> bool {
         self.values.iter().all(|value| is_absent(*value))
             && self.histograms.iter().all(Option::is_none)
@@ -208,6 +213,20 @@ pub(super) enum Evaluated {
     Text(String),
     Vector(Vec<Column>),
     Windows(Windows),
+}
+
+impl Evaluated {
+    /// How many numbers would take its room.
+    pub(super) fn slots(&self) -> usize {
+        match self {
+            Self::Scalar(values) => values.len(),
+            Self::Text(_) | Self::Windows(_) => 0,
+            Self::Vector(columns) => {
+                let room = |column: &Column| column.values.len() + column.histogram_weight();
+                columns.iter().map(room).sum()
+            }
+        }
+    }
 }
 
 /// A range selector or a subquery: samples, and for each step the window that it sees.

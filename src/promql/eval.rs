@@ -33,6 +33,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) step: i64,
     /// Samples loaded so far.
     pub(super) loaded: usize,
+    /// Slots of values that are kept while others are computed.
+    pub(super) kept: usize,
     /// Whether rollups will do where steps and windows are long. An instant is asked for as exactly as
     /// can be: rules are evaluated there.
     pub(super) may_be_coarse: bool,
@@ -151,7 +153,17 @@ fn newest_windows(windows: Windows) -> Vec<SeriesData> {
 impl<'a> Evaluator<'a> {
     fn new(data: &'a dyn Queryable, limits: &'a Limits, span: (i64, i64)) -> Self {
         let (rollups, notes) = (BTreeMap::new(), Notes::default());
-        Self { data, limits, span, step: 0, loaded: 0, may_be_coarse: false, rollups, notes }
+        Self {
+            data,
+            limits,
+            span,
+            step: 0,
+            loaded: 0,
+            kept: 0,
+            may_be_coarse: false,
+            rollups,
+            notes,
+        }
     }
 
     fn answer(self, value: Value) -> Answer {
@@ -169,8 +181,17 @@ impl<'a> Evaluator<'a> {
     /// What a node comes to at each step of the grid.
     pub(super) fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Evaluated> {
         self.check_cancelled()?;
+        let value = self.value_of(node, grid)?;
+        self.check_histograms(&value)?;
+        Ok(value)
+    }
+
+    fn value_of(&mut self, node: &Node, grid: &Grid) -> Result<Evaluated> {
         match node {
-            Node::Number(value) => Ok(Evaluated::Scalar(vec![*value; grid.count])),
+            Node::Number(value) => {
+                self.check_slots(1, grid)?;
+                Ok(Evaluated::Scalar(vec![*value; grid.count]))
+            }
             Node::Text(text) => Ok(Evaluated::Text(text.clone())),
             Node::Selector(selector) => self.instant_selector(selector, grid),
             Node::Timestamps(selector) => self.timestamps(selector, grid),
@@ -236,12 +257,45 @@ impl<'a> Evaluator<'a> {
 
     /// To be called before columns are made.
     pub(super) fn check_slots(&self, series: usize, grid: &Grid) -> Result<()> {
-        check_slots(series, grid.count, self.limits)
+        let kept = self.kept.div_ceil(grid.count.max(1));
+        check_slots(series.saturating_add(kept), grid.count, self.limits)
+    }
+
+    /// Evaluates something while `value` is kept, which counts as long as that takes.
+    pub(super) fn beside<T>(
+        &mut self,
+        value: &Evaluated,
+        evaluate: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let slots = value.slots();
+        self.kept += slots;
+        let outcome = evaluate(self);
+        self.kept -= slots;
+        outcome
+    }
+
+    /// Fails where native histograms take more room than a query may have.
+    fn check_histograms(&self, value: &Evaluated) -> Result<()> {
+        let Evaluated::Vector(columns) = value else { return Ok(()) };
+        let weight: usize = columns.iter().map(Column::histogram_weight).sum();
+        if weight.saturating_add(self.kept) > self.limits.samples_max {
+            return Err(too_many_histograms(self.limits));
+        }
+        Ok(())
     }
 
     pub(super) fn inform(&mut self, text: &str) {
         self.notes.inform(text);
     }
+}
+
+/// Histograms have come to weigh too much.
+pub(super) fn too_many_histograms(limits: &Limits) -> QueryError {
+    QueryError::TooMuch(format!(
+        "query processing would keep native histograms as large as {} samples in memory: ask for fewer \
+         series or steps",
+        limits.samples_max
+    ))
 }
 
 fn negated(slot: Slot<'_>) -> Option<PointValue> {

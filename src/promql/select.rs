@@ -35,7 +35,12 @@ impl Evaluator<'_> {
         Ok(Evaluated::Vector(nameless(columns)?))
     }
 
-    /// The same, with the names of the metrics.
+    /// As [`Self::instant_selector`], without rollups where samples are still kept.
+    pub(super) fn exactly(&mut self, selector: &Selector, grid: &Grid) -> Result<Vec<Column>> {
+        self.newest(selector, grid, (Newest::Value, Duration::ZERO))
+    }
+
+    /// The times of these, with the names of the metrics.
     pub(super) fn sampled_at(&mut self, selector: &Selector, grid: &Grid) -> Result<Vec<Column>> {
         self.newest(selector, grid, (Newest::Time, Duration::ZERO))
     }

@@ -80,6 +80,8 @@ fn questions() -> Vec<(String, u32)> {
         (format!("label_replace({everything}, \"a\", \"$1$1$1$1\", \"room\", \"((.*)*)*\")"), 1),
         (r#"heat{room=~"(x+x+)+y|(.*.*.*.*)*z"}"#.into(), 1),
         (r#"heat{room=~"((a{100}){100}){100}"}"#.into(), 60),
+        (format!("max_over_time(vector({})[578d:1s])", vec!["1"; 150].join("^")), 60),
+        ("max_over_time(clamp_max(abs(vector(1)), 2)[578d:1s])".into(), 60),
         (format!("{}1{}", "(".repeat(5000), ")".repeat(5000)), 60),
         (vec!["heat"; 3000].join(" or "), 60),
     ]

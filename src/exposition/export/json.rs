@@ -17,6 +17,8 @@ use crate::{
 
 /// Points in one line: who reads it holds one in memory.
 const LINE_POINTS: usize = 1000;
+/// A line ends where its histograms take more.
+const LINE_HISTOGRAM_BYTES: usize = 256 * 1024;
 
 #[derive(Default)]
 pub(super) struct Json {
@@ -24,6 +26,8 @@ pub(super) struct Json {
     series: String,
     /// The line that is open: what it holds, and how much of that.
     line: Option<(&'static str, usize)>,
+    /// What its histograms take.
+    histogram_bytes: usize,
 }
 
 impl Form for Json {
@@ -52,8 +56,13 @@ impl Form for Json {
 
     fn histogram(&mut self, sample: &HistogramSample, out: &mut Vec<u8>) -> Written {
         self.begin_point("histograms", sample.timestamp, out);
+        let before = out.len();
         push_json(&sample.histogram, out);
         out.push(b']');
+        self.histogram_bytes += out.len() - before;
+        if self.histogram_bytes > LINE_HISTOGRAM_BYTES {
+            self.end_series(out);
+        }
         Written::Whole
     }
 
@@ -75,6 +84,7 @@ impl Json {
             _ => {
                 self.end_series(out);
                 self.line = Some((what, 1));
+                self.histogram_bytes = 0;
                 out.extend_from_slice(self.series.as_bytes());
                 out.extend_from_slice(what.as_bytes());
                 out.extend_from_slice(b"\":[");

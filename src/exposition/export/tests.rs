@@ -58,6 +58,26 @@ fn export(format: ExportFormat) -> (String, ExportSummary) {
     (String::from_utf8(out).unwrap(), summary)
 }
 
+/// A line that is longer than a reader takes would be lost.
+#[test]
+fn lines_of_large_histograms_stay_short() {
+    let positive: Vec<_> = (0..1000).map(|index| Bucket { index, count: 0.123_456_789 }).collect();
+    let parts = HistogramParts { count: 123.0, positive, ..HistogramParts::default() };
+    let large = Arc::new(Histogram::new(parts).unwrap());
+    let at = |offset| Timestamp::from_millis(START + offset);
+    let all: Vec<_> = (0..500)
+        .map(|offset| HistogramSample { timestamp: at(offset), histogram: large.clone() })
+        .collect();
+    let mut writer = ExportWriter::new(ExportFormat::Json);
+    let mut out = Vec::new();
+    writer.begin(&mut out);
+    writer.metric("h", &[], &mut out);
+    push(&mut writer, &Labels::of("h", []), &[], &all, &mut out);
+    writer.finish(&mut out);
+    let longest = out.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap();
+    assert!(out.len() > 8 << 20 && longest < 1 << 20, "{longest}");
+}
+
 const HISTOGRAM: &str = "{\"count\":\"2\",\"sum\":\"0.5\",\"zero_threshold\":\"0\",\"zero_count\":\"0\",\
                          \"schema\":1,\"positive\":[[-1,\"2\"]]}";
 

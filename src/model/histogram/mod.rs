@@ -138,6 +138,11 @@ impl Histogram {
         Self(parts)
     }
 
+    /// How many plain samples would take about as much memory.
+    pub fn weight(&self) -> usize {
+        8 + self.positive.len() + self.negative.len()
+    }
+
     /// Whether this one can come after `earlier` without a reset of the counts in between. Gauges always
     /// can.
     pub fn continues(&self, earlier: &Self) -> bool {
@@ -156,7 +161,7 @@ impl Deref for Histogram {
 impl HistogramSample {
     /// How many plain samples would take about as much memory.
     pub fn weight(&self) -> usize {
-        8 + self.histogram.positive.len() + self.histogram.negative.len()
+        self.histogram.weight()
     }
 }
 
@@ -214,6 +219,10 @@ impl HistogramParts {
         }
         if !(self.zero_threshold.is_finite() && self.zero_threshold >= 0.0) {
             return Err(InvalidHistogram::ZeroThreshold);
+        }
+        // The bucket below it would have no index.
+        if buckets().any(|bucket| bucket.index == i32::MIN) {
+            return Err(InvalidHistogram::Order);
         }
         let ascend = |all: &[Bucket]| all.is_sorted_by(|a, b| a.index < b.index);
         if !ascend(&self.positive) || !ascend(&self.negative) {

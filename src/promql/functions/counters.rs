@@ -135,13 +135,13 @@ fn extrapolated_histogram(
         return None;
     }
     let [_, _, ..] = window.histograms else { return None };
-    warn_of_kind(window, window.histograms, counter, notes);
     let difference = match counter {
         Counter::Yes => risen(window.histograms),
         Counter::No => fallen(window.histograms),
     };
     let difference =
         difference.map_err(|why| notes.warn_of_incompatible(why, window.metric)).ok()?;
+    warn_of_kind(window, window.histograms, counter, notes);
     let factor = factor(window, window.histograms, None);
     Some(difference.times(factor).hinted(ResetHint::Gauge))
 }
@@ -166,6 +166,9 @@ fn warn_of_kind(
 
 fn fallen(samples: &[HistogramSample]) -> Result<Histogram, Incompatible> {
     let (first, last) = (&samples[0].histogram, &samples[samples.len() - 1].histogram);
+    if first.has_custom_bounds() != last.has_custom_bounds() {
+        return Err(Incompatible::Schema);
+    }
     last.at_most(first.bounds.schema()).minus(first)
 }
 

@@ -29,11 +29,9 @@ pub(super) fn evaluate(call: &mut Call<'_, '_>) -> Result<Evaluated> {
         let named = selector.matchers.iter().filter(|matcher| matcher.name() == METRIC_NAME);
         named.into_iter().all(|matcher| matcher.matches(labels.metric()))
     };
-    // Data labels are looked at series by series, so that a mismatch is told from an absence.
-    let by_name = selector.matchers.iter().filter(|m| m.name() == METRIC_NAME).cloned().collect();
-    let by_name = Selector { matchers: by_name, ..selector.clone() };
-    let infos = call.evaluator.vector(&Node::Selector(by_name.clone()), call.grid)?;
-    let times = call.evaluator.sampled_at(&by_name, call.grid)?;
+    // Both as exact as can be, so that the same series have values at the same steps.
+    let infos = call.evaluator.exactly(&selector, call.grid)?;
+    let times = call.evaluator.sampled_at(&selector, call.grid)?;
     let infos = by_identity(infos.into_iter().zip(times).collect());
     let mut out = Vec::with_capacity(columns.len());
     for column in columns {

@@ -446,8 +446,8 @@ fn map(call: &mut Call<'_, '_>, apply: impl Fn(f64, &[f64]) -> Option<f64>) -> R
     let scalars: Vec<Vec<f64>> =
         (1..call.arguments.len()).map(|index| call.scalar(index)).collect::<Result<_>>()?;
     let by_step = windows::by_step(&scalars, call.grid);
-    let mapped =
-        columns.into_iter().map(|column| column.map(|step, value| apply(value, &by_step[step])));
+    let apply = |step: usize, value| apply(value, by_step.get(step).map_or(&[], Vec::as_slice));
+    let mapped = columns.into_iter().map(|column| column.map(apply));
     Ok(Evaluated::Vector(nameless(mapped.collect())?))
 }
 

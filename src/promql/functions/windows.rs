@@ -1,5 +1,7 @@
 //! Range functions: what becomes of the samples that each step sees, series by series.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::{
     model::{HistogramSample, Sample},
     promql::{
@@ -8,6 +10,7 @@ use crate::{
             Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct, is_absent,
             of_one_metric,
         },
+        eval::too_many_histograms,
         notes::Notes,
         parallel::by_runs,
         rollups::{Frame, Reach, Reading},
@@ -146,8 +149,11 @@ pub(super) fn evaluate(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Eval
     slide(call, windows, (&body, shape), &parameters)
 }
 
-/// The scalars of each step side by side.
+/// The scalars of each step side by side; nothing, where there are none.
 pub(super) fn by_step(scalars: &[Vec<f64>], grid: &Grid) -> Vec<Vec<f64>> {
+    if scalars.is_empty() {
+        return Vec::new();
+    }
     let at = |step: usize| scalars.iter().map(|values| values[step]).collect();
     (0..grid.count).map(at).collect()
 }
@@ -173,7 +179,8 @@ pub(super) fn slide<S: Slide>(
     let Windows { series, reach, ends } = windows;
     let unlike = shape.keeps_name || of_one_metric(series.iter().map(|series| &series.data.labels));
     let limits = call.evaluator.limits;
-    let sliding = Sliding { body, shape, grid, reach, ends, parameters, limits };
+    let weight = AtomicUsize::new(0);
+    let sliding = Sliding { body, shape, grid, reach, ends, parameters, limits, weight };
     let runs = by_runs(&limits.helpers, series, |run| {
         let mut notes = Notes::default();
         let columns = run.into_iter().map(|series| sliding.column(series, &mut notes));
@@ -195,6 +202,8 @@ struct Sliding<'a, S> {
     ends: Vec<i64>,
     parameters: &'a [Vec<f64>],
     limits: &'a Limits,
+    /// What the histograms that were made so far weigh.
+    weight: AtomicUsize,
 }
 
 /// So many windows go by between two looks at whether anybody still waits.
@@ -223,6 +232,11 @@ impl<S: Slide> Sliding<'_, S> {
             } else {
                 column.put(step, self.body.mixed(&mut state, window, notes));
             }
+        }
+        let weight = column.histogram_weight();
+        let before = self.weight.fetch_add(weight, Ordering::Relaxed);
+        if weight > 0 && before.saturating_add(weight) > self.limits.samples_max {
+            return Err(too_many_histograms(self.limits));
         }
         self.inform_about_gauge(&column, notes);
         if !self.shape.keeps_name {
