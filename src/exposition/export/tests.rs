@@ -72,7 +72,12 @@ fn lines_of_large_histograms_stay_short() {
     let mut out = Vec::new();
     writer.begin(&mut out);
     writer.metric("h", &[], &mut out);
-    push(&mut writer, &Labels::of("h", []), &[], &all, &mut out);
+    let mut points = Points { samples: &[], histograms: &all };
+    let mut piece = Vec::new();
+    while !points.is_empty() {
+        writer.points(&Labels::of("h", []), &mut points, &mut piece);
+        out.append(&mut piece);
+    }
     writer.finish(&mut out);
     let longest = out.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap();
     assert!(out.len() > 8 << 20 && longest < 1 << 20, "{longest}");
