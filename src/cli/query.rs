@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     client::take,
     time::Timestamp,
-    wire::{to_wire, v1},
+    wire::{from_wire, to_wire, v1},
 };
 
 use super::{
@@ -117,6 +117,16 @@ impl From<v1::Sample> for Sample {
     }
 }
 
+/// As a text: what Prometheus writes for a native histogram.
+impl From<v1::Histogram> for Sample {
+    fn from(wire: v1::Histogram) -> Self {
+        let timestamp = at(wire.timestamp_ms);
+        let text = from_wire::computed_histogram(wire);
+        let text = text.map_or_else(|error| error.to_string(), |histogram| histogram.to_string());
+        Self { timestamp, value: Number::Other(text) }
+    }
+}
+
 fn at(millis: i64) -> String {
     Timestamp::from_millis(millis).to_string()
 }
@@ -152,15 +162,24 @@ impl From<v1::VectorEntry> for Series {
     fn from(wire: v1::VectorEntry) -> Self {
         Self {
             labels: wire.labels.into_iter().collect(),
-            samples: wire.sample.into_iter().map(Sample::from).collect(),
+            samples: of_both(Vec::from_iter(wire.sample), Vec::from_iter(wire.histogram)),
         }
     }
+}
+
+/// Samples and native histograms, in the order of their times.
+fn of_both(samples: Vec<v1::Sample>, histograms: Vec<v1::Histogram>) -> Vec<Sample> {
+    let samples = samples.into_iter().map(|wire| (wire.timestamp_ms, Sample::from(wire)));
+    let histograms = histograms.into_iter().map(|wire| (wire.timestamp_ms, Sample::from(wire)));
+    let mut all: Vec<_> = samples.chain(histograms).collect();
+    all.sort_by_key(|(time, _)| *time);
+    all.into_iter().map(|(_, sample)| sample).collect()
 }
 
 fn series(matrix: v1::Matrix) -> Vec<Series> {
     let series = matrix.series.into_iter().map(|wire| Series {
         labels: wire.labels.into_iter().collect(),
-        samples: wire.samples.into_iter().map(Sample::from).collect(),
+        samples: of_both(wire.samples, wire.histograms),
     });
     series.collect()
 }
@@ -232,6 +251,21 @@ mod tests {
         let wrong = Query { start: Some(NOW.plus(STEP_MIN)), ..query() };
         let error = range(&wrong, NOW).unwrap_err();
         assert!(matches!(&error, CliError::Usage(text) if text.contains("--start")), "{error}");
+    }
+
+    #[test]
+    fn histograms_stand_between_the_samples_of_their_series() {
+        let histogram = v1::Histogram {
+            timestamp_ms: 1500,
+            count: 2.0,
+            sum: 3.0,
+            positive: vec![v1::HistogramBucket { index: 1, count: -2.0 }],
+            ..v1::Histogram::default()
+        };
+        let sample = |timestamp_ms| v1::Sample { timestamp_ms, value: 1.0 };
+        let found = of_both(vec![sample(1000), sample(2000)], vec![histogram]);
+        assert_eq!(found[1].value, Number::Other("{count:2, sum:3, (1,2]:-2}".into()));
+        assert_eq!(found.len(), 3);
     }
 
     #[test]

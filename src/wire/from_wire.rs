@@ -222,6 +222,21 @@ pub fn batch_size(field: &str, count: usize) -> Result<usize, InvalidField> {
 }
 
 fn histogram(field: &str, wire: v1::Histogram) -> Result<HistogramSample, InvalidField> {
+    let timestamp = Timestamp::from_millis(wire.timestamp_ms);
+    let histogram = Histogram::new(histogram_parts(field, wire)?);
+    let histogram = histogram.map_err(|error| InvalidField::new(field, error.to_string()))?;
+    Ok(HistogramSample { timestamp, histogram: Arc::new(histogram) })
+}
+
+/// A histogram of an answer, which arithmetic may have made: its counts may be below zero.
+pub fn computed_histogram(wire: v1::Histogram) -> Result<Histogram, InvalidField> {
+    let mut parts = histogram_parts("histogram", wire)?;
+    parts.positive.sort_by_key(|bucket| bucket.index);
+    parts.negative.sort_by_key(|bucket| bucket.index);
+    Ok(Histogram::computed(parts))
+}
+
+fn histogram_parts(field: &str, wire: v1::Histogram) -> Result<HistogramParts, InvalidField> {
     let buckets = |buckets: Vec<v1::HistogramBucket>| {
         buckets.into_iter().map(|b| Bucket { index: b.index, count: b.count }).collect()
     };
@@ -238,7 +253,7 @@ fn histogram(field: &str, wire: v1::Histogram) -> Result<HistogramSample, Invali
         }
     };
     let bounds = Bounds::of(wire.schema, &wire.custom_bounds);
-    let parts = HistogramParts {
+    Ok(HistogramParts {
         count: wire.count,
         sum: wire.sum,
         zero_threshold: wire.zero_threshold,
@@ -247,11 +262,7 @@ fn histogram(field: &str, wire: v1::Histogram) -> Result<HistogramSample, Invali
         positive: buckets(wire.positive),
         negative: buckets(wire.negative),
         reset,
-    };
-    let histogram = Histogram::new(parts);
-    let histogram = histogram.map_err(|error| InvalidField::new(field, error.to_string()))?;
-    let timestamp = Timestamp::from_millis(wire.timestamp_ms);
-    Ok(HistogramSample { timestamp, histogram: Arc::new(histogram) })
+    })
 }
 
 fn sample(wire: v1::Sample) -> Sample {

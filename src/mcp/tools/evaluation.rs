@@ -9,7 +9,7 @@ use crate::{
     client::{ClientError, Connection},
     mcp::{convert::Number, error::ToolError},
     time::Timestamp,
-    wire::{to_wire, v1},
+    wire::{from_wire, to_wire, v1},
 };
 
 /// The instant or the range that is asked about.
@@ -117,8 +117,16 @@ async fn over(connection: &Connection, promql: &str, steps: Steps) -> Result<Fou
         timeout: None,
     };
     let response = connection.metrics().query_range(request).await?.into_inner();
-    let warnings = [response.warnings, response.infos].concat();
-    let series = response.matrix.map(from_matrix).unwrap_or_default();
+    let mut warnings = [response.warnings, response.infos].concat();
+    let matrix = response.matrix.unwrap_or_default();
+    let histograms: usize = matrix.series.iter().map(|series| series.histograms.len()).sum();
+    if histograms > 0 {
+        warnings.push(format!(
+            "{histograms} native histograms are left out of a range: ask for numbers of them, such as \
+             histogram_quantile(0.99, …) or histogram_count(…)"
+        ));
+    }
+    let series = from_matrix(matrix);
     Ok(Found { series, warnings })
 }
 
@@ -131,7 +139,9 @@ fn from_result(result: v1::query_response::Result) -> Vec<Series> {
             .entries
             .into_iter()
             .filter_map(|entry| {
-                Some(Series::of(entry.labels.into_iter().collect(), Value::number(entry.sample?)))
+                let value = entry.sample.map(Value::number);
+                let value = value.or_else(|| entry.histogram.map(Value::histogram))?;
+                Some(Series::of(entry.labels.into_iter().collect(), value))
             })
             .collect(),
         Result::Matrix(matrix) => from_matrix(matrix),
@@ -154,6 +164,12 @@ fn from_matrix(matrix: v1::Matrix) -> Vec<Series> {
 }
 
 impl Value {
+    /// As Prometheus writes one: `{count:3, sum:4.5, (1,2]:3}`.
+    fn histogram(wire: v1::Histogram) -> Self {
+        let text = from_wire::computed_histogram(wire);
+        Self::Text(text.map_or_else(|error| error.to_string(), |histogram| histogram.to_string()))
+    }
+
     fn number(sample: v1::Sample) -> Self {
         Self::Number(Number(sample.value))
     }
