@@ -1,6 +1,6 @@
 //! Tests on one label.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use regex::Regex;
 
@@ -26,7 +26,8 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    /// Shared, since a copy would have to learn anew what it has learnt of texts.
+    regex: Option<Arc<Regex>>,
 }
 
 /// A regular expression that cannot be used.
@@ -48,7 +49,7 @@ impl Matcher {
         let (name, value) = (name.into(), value.into());
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&name, &value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(anchored(&name, &value)?)),
         };
         Ok(Self { name, op, value, regex })
     }

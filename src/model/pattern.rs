@@ -8,11 +8,10 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// A compiled expression that matches whole texts.
 pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
-    let built = |text: &str| RegexBuilder::new(text).size_limit(BYTES_MAX).build();
     let pattern = go_syntax(pattern);
-    // By itself first: a bracket must not close what is put around it.
-    built(&pattern)?;
-    built(&format!("^(?s:{pattern})$"))
+    // Read by itself first: a bracket must not close what is put around it.
+    regex_syntax::parse(&pattern).map_err(|error| regex::Error::Syntax(error.to_string()))?;
+    RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(BYTES_MAX).build()
 }
 
 /// The same expression for the crate `regex`: within brackets, `[`, `&&`, `--` and `~~` are characters in
