@@ -21,21 +21,21 @@ use super::{
 type Result<T, E = QueryError> = std::result::Result<T, E>;
 
 pub(super) fn rate(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    evaluate(call, Extrapolated { counter: Counter::Yes, per_second: true })
+    evaluate(call, &Extrapolated { counter: Counter::Yes, per_second: true })
 }
 
 pub(super) fn increase(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    evaluate(call, Extrapolated { counter: Counter::Yes, per_second: false })
+    evaluate(call, &Extrapolated { counter: Counter::Yes, per_second: false })
 }
 
 pub(super) fn delta(call: &mut Call<'_, '_>) -> Result<Evaluated> {
-    evaluate(call, Extrapolated { counter: Counter::No, per_second: false })
+    evaluate(call, &Extrapolated { counter: Counter::No, per_second: false })
 }
 
-fn evaluate(call: &mut Call<'_, '_>, body: Extrapolated) -> Result<Evaluated> {
+fn evaluate(call: &mut Call<'_, '_>, body: &Extrapolated) -> Result<Evaluated> {
     let windows = call.windows(0, Reading::Differences)?;
     let shape = Shape { keeps_name: false, wants_counter: body.counter == Counter::Yes };
-    slide(call, windows, (&body, shape), &[])
+    slide(call, windows, (body, shape), &[])
 }
 
 /// The difference over a window, extrapolated to its edges. A type of its own, and not a function that
