@@ -1,4 +1,5 @@
-//! The file of the control socket: made, guarded, taken over from a dead daemon, removed.
+//! The file of the control socket: made, guarded, taken over from a dead daemon, removed. Where systemd
+//! made it, it is used as it is and stays: clients then wait on it while the daemon restarts.
 
 use std::{
     fs, io,
@@ -30,6 +31,12 @@ pub enum BindError {
         "no group {0:?} in /etc/group: create it with `groupadd --system {0}`, or give its number"
     )]
     UnknownGroup(String),
+    /// The socket that we were started with has no file.
+    #[error(
+        "the socket named \"control\" that systemd passed has no path: give the socket unit \
+         ListenStream=/run/balefire/control.sock"
+    )]
+    Nameless,
     /// The system refused.
     #[error("cannot {what} {}: {error}", .path.display())]
     System {
@@ -42,13 +49,14 @@ pub enum BindError {
     },
 }
 
-/// A bound control socket; its file is removed with it.
+/// A bound control socket; its file is removed with it, if it was made here.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, so that a file that took our place is left alone.
-    identity: (u64, u64),
+    /// Device and inode, so that a file that took our place is left alone; `None` where the file is
+    /// somebody else's from the start.
+    made: Option<(u64, u64)>,
     gid: u32,
 }
 
@@ -70,9 +78,20 @@ impl ControlSocket {
         Ok(Self {
             listener,
             path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
+            made: Some((metadata.dev(), metadata.ino())),
             gid: metadata.gid(),
         })
+    }
+
+    /// Takes a socket that is bound and listens already; its file must be there. Mode and group are the
+    /// affair of who made it.
+    pub fn inherited(listener: UnixListener) -> Result<Self, BindError> {
+        let bound = listener.local_addr().ok();
+        let path = bound.as_ref().and_then(|address| address.as_pathname());
+        let path = path.ok_or(BindError::Nameless)?.to_owned();
+        listener.set_nonblocking(true).map_err(|e| failed("set up", &path, e))?;
+        let metadata = fs::symlink_metadata(&path).map_err(|e| failed("look at", &path, e))?;
+        Ok(Self { listener, path, made: None, gid: metadata.gid() })
     }
 
     /// Where it is.
@@ -90,10 +109,10 @@ impl ControlSocket {
         Gate { uid: rustix::process::geteuid().as_raw(), gid: self.gid }
     }
 
-    /// Removes the file, if it is still ours.
+    /// Removes the file, if it was made here and is still ours.
     pub(super) fn remove(&self) {
         let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+            .is_ok_and(|metadata| self.made == Some((metadata.dev(), metadata.ino())));
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "control socket not removed");
         }
@@ -148,6 +167,8 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+
     use super::*;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -207,6 +228,21 @@ mod tests {
         fs::rename(&other, &path).unwrap();
         drop(socket);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_socket_of_others_is_used_as_it_is_and_stays() {
+        let (_dir, path) = place();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let socket = ControlSocket::inherited(UnixListener::bind(&path).unwrap()).unwrap();
+        assert_eq!(socket.path(), path);
+        drop(socket);
+        assert!(path.exists());
+        let name = format!("balefire-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let nameless = UnixListener::bind_addr(&address).unwrap();
+        let error = ControlSocket::inherited(nameless).unwrap_err();
+        assert!(error.to_string().contains("ListenStream="), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -108,6 +108,19 @@ struct Doors {
     hosts: web::Hosts,
 }
 
+/// The one that systemd passed, else our own.
+fn control_socket(config: &Config) -> anyhow::Result<ControlSocket> {
+    let Some(listener) = systemd::control_listener()? else {
+        return Ok(ControlSocket::bind(&config.socket, config.socket_group.as_deref())?);
+    };
+    let socket = ControlSocket::inherited(listener)?;
+    let (passed, configured) = (socket.path().display(), config.socket.display());
+    if socket.path() != config.socket {
+        bail!("systemd listens on {passed} and the configuration says {configured}: make them one");
+    }
+    Ok(socket)
+}
+
 /// The loops before they are spawned.
 struct Loops {
     collecting: collecting::Collecting,
@@ -122,7 +135,7 @@ impl Running {
         // First of all, so that a signal during the start is not lost.
         let signals = Signals::new().context("cannot listen to signals")?;
         let Recovered { overrides, config, telemetry, log, clock, store } = recovered;
-        let socket = Arc::new(ControlSocket::bind(&config.socket, config.socket_group.as_deref())?);
+        let socket = Arc::new(control_socket(&config)?);
         let listener = Arc::new(listen(&config).await?);
         let http = listener.local_addr().context("cannot tell the HTTP address")?;
         let doors = Doors { socket, listener, hosts: web::Hosts::new(http, None) };
