@@ -20,7 +20,7 @@ struct Block<'a> {
 }
 
 /// The page as roff.
-pub fn page(file: &str, date: &str) -> String {
+pub(super) fn page(file: &str, date: &str) -> String {
     let blocks: Vec<Block<'_>> = file.split("\n\n").map(block).collect();
     let mut roff = Roff::new();
     head(&mut roff, date);

@@ -23,7 +23,8 @@ const SHELLS: [(Shell, &str, fn(&str) -> String); 3] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (folder, date) = arguments.next().zip(arguments.next()).ok_or("usage: manual FOLDER DATE")?;
+    let (folder, date) =
+        arguments.next().zip(arguments.next()).ok_or("usage: manual FOLDER DATE")?;
     let folder = PathBuf::from(folder);
     let programs = [
         (balefire::cli::command(), "1"),

@@ -13,7 +13,11 @@ const SEE_ALSO: [(&str, &str); 4] =
     [("balefire", "1"), ("balefire-mcp", "1"), ("balefire.toml", "5"), ("balefired", "8")];
 
 /// The pages by name: `balefire`, `balefire-targets`, `balefire-targets-list` …
-pub fn pages(command: &Command, section: &str, date: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn pages(
+    command: &Command,
+    section: &str,
+    date: &str,
+) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
     let mut all = Vec::new();
