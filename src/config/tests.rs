@@ -394,6 +394,39 @@ fn the_packaged_file_names_every_key_and_its_default() {
     }
 }
 
+/// What can stand in a table, as the complaint about a key that cannot tells it.
+fn known_keys(table: &str) -> Vec<String> {
+    let problems = Home::new(&format!("{table}\nno_such_key_at_all = 1\n")).problems();
+    let told = problems.iter().find_map(|problem| problem.split_once("; known here: "));
+    told.unwrap_or_else(|| panic!("{problems:?}")).1.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_packaged_file_names_keys_without_a_default_too() {
+    let packaged = packaged();
+    let written = |key: &str| packaged.lines().any(|line| line.starts_with(&format!("{key} = ")));
+    let target = "[[targets]]\nname = \"a\"\nkind = ";
+    let kinds = [
+        format!("{target}\"mcp\"\ncommand = [\"x\"]"),
+        format!("{target}\"mcp\"\nurl = \"http://h/\""),
+        format!("{target}\"http\"\nurl = \"http://h/\""),
+        format!("{target}\"tcp\"\naddress = \"h:1\""),
+    ];
+    for table in known_keys("") {
+        let is_list = packaged.contains(&format!("[[{table}]]"));
+        let is_table = packaged.contains(&format!("\n[{table}]\n"));
+        assert!(is_list || is_table || written(&table), "{table} is not in the packaged file");
+        if is_table {
+            for key in known_keys(&format!("[{table}]")) {
+                assert!(written(&key), "{table}.{key} is not in the packaged file");
+            }
+        }
+    }
+    for key in kinds.iter().flat_map(|kind| known_keys(kind)) {
+        assert!(written(&key), "targets: {key} is not in the packaged file");
+    }
+}
+
 #[test]
 fn a_deep_tree_is_refused() {
     for toml in [
