@@ -6,6 +6,7 @@
 
 mod arguments;
 mod banner;
+mod clock_watch;
 mod life;
 mod reload;
 mod running;
