@@ -42,6 +42,7 @@ cd "$folder/guest"
 mkdir changed work root
 mount -t overlay -o "lowerdir=$tree,upperdir=changed,workdir=work" overlay root
 install -m 755 "$folder/init" root/.init
+echo guest >root/etc/hostname
 echo held
 while read -r _; do
     ended=0
@@ -64,7 +65,7 @@ exec /lib/systemd/systemd "$@"
 def nspawn(binds):
     """The container. The bpf system call is what `IPAddressDeny=` needs. Not all capabilities are given: units
     that are there for real machines would run, and fail."""
-    return ["systemd-nspawn", "--quiet", "--directory=root", "--machine=guest", "--hostname=guest", "--register=no", "--keep-unit",
+    return ["systemd-nspawn", "--quiet", "--directory=root", "--machine=guest", "--register=no", "--keep-unit",
             "--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--private-network",
             "--system-call-filter=bpf", "--kill-signal=SIGRTMIN+3", "--console=read-only",
             *(f"--bind-ro={host}:{place}:norbind" for host, place in binds),
@@ -234,7 +235,8 @@ class Guest:
         """Runs a command to its end, and gives what it said; with `check` it must end well."""
         who = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         words = ["nsenter", "--target", str(self.pid), "--all", "--", *who, *map(str, command)]
-        done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=patience, check=False,
+        home = "/root" if user == "root" else f"/home/{user}"
+        done = subprocess.run(words, env={**ENVIRONMENT, "HOME": home}, capture_output=True, text=True, timeout=patience, check=False,
                               **({"stdin": subprocess.DEVNULL} if "input" not in options else {}), **options)
         assert not check or done.returncode == 0, f"{' '.join(words[5:])}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
@@ -258,4 +260,4 @@ class Guest:
     def _tell_what_happened(self):
         with contextlib.suppress(subprocess.TimeoutExpired):
             print(self.run("systemctl", "--no-pager", "--full", "status", "balefire.service", check=False).stdout)
-            print(self.run("journalctl", "--boot", "--no-pager", "--lines=60", "--output=short-monotonic", check=False).stdout)
+            print(self.run("journalctl", "--boot", "--no-pager", "--lines=30", "--output=short-monotonic", check=False).stdout)

@@ -120,9 +120,9 @@ class Service:
         found = json.loads(done.stdout)["result"] if done.returncode == 0 else []
         return float(found[0]["samples"][-1]["value"]) if found else None
 
-    def reflection(self):
+    def reflection(self, socket=SOCKET):
         """Calls from here, as root."""
-        place = self.guest.path(SOCKET)
+        place = self.guest.path(socket)
         return Reflection(self._stack.enter_context(grpc.insecure_channel(f"unix:{place}", options=QUICK)))
 
 

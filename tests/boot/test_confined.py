@@ -2,17 +2,14 @@
 
 import re
 
-from harness import eventually
-
 from service import SOCKET, UNIT, installed
 
 # What `systemd-analyze security` may find, in tenths as it prints them.
 EXPOSURE_MAX = 1.5
 # An unconfined daemon of root's beside the service, on a store of its own.
-UNCONFINED = ("systemd-run", "--quiet", "--unit=unconfined", "--service-type=notify", "/usr/bin/balefired", "--state-dir", "/var/lib/unconfined",
-              "--socket", "/run/unconfined.sock", "--listen", "127.0.0.1:0")
-# Of each daemon itself, or of the moment: there in both, and not compared further.
-OWN = {"node_time_seconds", "node_timex_offset_seconds"}
+OTHER = "/run/unconfined.sock"
+UNCONFINED = ("systemd-run", "--quiet", "--unit=unconfined", "--service-type=notify", "/usr/bin/balefired",
+              "--state-dir", "/var/lib/unconfined", "--socket", OTHER, "--listen", "127.0.0.1:0")
 # What does not change between two looks, and what may by so much of itself; of all else the names are enough.
 EXACT = re.compile(r"node_(memory_(MemTotal|SwapTotal)_bytes|filesystem_(size_bytes|files|readonly|device_error)|filefd_maximum|boot_time_seconds"
                    r"|uname_info|os_info|network_mtu_bytes|network_up|processes_max_processes|processes_max_threads|scrape_collector_success)$")
@@ -50,11 +47,7 @@ def it_sees_the_host_as_one_does_that_is_not_confined(suite):
         # A file system that is no overlay, and is in nobody's way.
         service.guest.shell("mkdir /srv/data; mount -t tmpfs -o size=16m tmpfs /srv/data; head -c 5M /dev/zero >/srv/data/file")
         service.guest.run(*UNCONFINED)
-        collect = lambda *where: service.cli(*where, "query", "node_load1").returncode == 0
-        both = ((), ("--socket", "/run/unconfined.sock"))
-        eventually("both have collected the host", lambda: all(collect(*where) for where in both))
-        # Both once more, one right after the other.
-        confined, free = ({key(one): float(one["samples"][-1]["value"]) for one in fresh(service, *where)} for where in both)
+        confined, free = collected(service.reflection(), service.reflection(OTHER))
         missing, more = sorted(free.keys() - confined.keys()), sorted(confined.keys() - free.keys())
         assert not missing and not more, f"confined lacks {missing}\nand has more: {more}"
         assert any("node_filesystem_size_bytes" in name and "/srv/data" in name for name in confined), sorted(confined)
@@ -65,15 +58,18 @@ def it_sees_the_host_as_one_does_that_is_not_confined(suite):
         print(f"{len(confined)} series in both, {compared} compared by value")
 
 
-def fresh(service, *where):
-    """All series of the host, collected now."""
-    service.guest.run("balefire", *where, "reload")
-    asked = service.ask(*where, "query", '{job="node"}')
-    return asked["result"]
+def collected(*daemons):
+    """The series of the host and their values, for each daemon; collected one right after the other."""
+    for _ in range(2):
+        # Rates need two looks.
+        for daemon in daemons:
+            daemon.call("MetricsService", "CollectMetrics", source="METRIC_SOURCE_SYSTEM")
+    answers = [daemon.call("MetricsService", "Query", expr='{job="node"}') for daemon in daemons]
+    return [{key(one): one.sample.value for one in answer.vector.entries} for answer in answers]
 
 
 def key(series):
-    labels = dict(series["labels"])
+    labels = dict(series.labels)
     return labels.pop("__name__") + str(sorted(labels.items()))
 
 
