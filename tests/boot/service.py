@@ -14,7 +14,10 @@ from guest import Guest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BALEFIRE_BIN", ROOT / "target/debug"))
 BINDS = ((BIN, "/mnt/bin"), (ROOT / "systemd", "/mnt/systemd"), (ROOT / "packaging", "/mnt/packaging"))
+# The Debian package, where that is what is to be tested.
+DEB = pathlib.Path(os.environ["BALEFIRE_DEB"]).resolve() if "BALEFIRE_DEB" in os.environ else None
 UNIT = "balefire.service"
+SOCKET_UNIT = "balefire.socket"
 CONFIG = "/etc/balefire/balefire.toml"
 SOCKET = "/run/balefire/control.sock"
 # A channel that looks for the daemon again at once.
@@ -23,7 +26,10 @@ QUICK = [*CHANNEL_OPTIONS, ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.mi
 
 
 def install(guest):
-    """By hand, as systemd/README.md tells; it is not started."""
+    """The package, or by hand as systemd/README.md tells, where it is started at once as the package does."""
+    if DEB:
+        guest.shell(f"apt-get -qq install -y /mnt/deb/{DEB.name}", patience=120)
+        return
     guest.shell("""
         install -m 755 /mnt/bin/balefired /mnt/bin/balefire /mnt/bin/balefire-mcp /usr/bin/
         install -m 644 /mnt/systemd/balefire.service /etc/systemd/system/
@@ -32,18 +38,18 @@ def install(guest):
         systemd-sysusers
         chgrp -R balefire /etc/balefire
         systemctl daemon-reload
-        systemctl --quiet enable balefire
+        systemctl --quiet enable --now balefire
     """)
 
 
 @contextlib.contextmanager
 def installed(suite, start=True):
     """A guest with the service, which runs unless it is told not to."""
-    with Guest(suite, BINDS) as guest:
+    with Guest(suite, (*BINDS, (DEB.parent, "/mnt/deb")) if DEB else BINDS) as guest:
         install(guest)
         service = Service(guest)
-        if start:
-            service.systemctl("start")
+        if not start:
+            service.systemctl("stop")
         with service:
             yield service
 
@@ -75,6 +81,10 @@ class Service:
 
     def restarts(self):
         return int(self.show("NRestarts"))
+
+    def has_socket_unit(self):
+        """Whether systemd holds the control socket while the daemon restarts."""
+        return self.guest.run("systemctl", "is-active", SOCKET_UNIT, check=False).returncode == 0
 
     def active_since(self):
         return int(self.show("ActiveEnterTimestampMonotonic")) / 1e6
