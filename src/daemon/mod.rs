@@ -6,6 +6,7 @@
 
 mod arguments;
 mod banner;
+mod clock_watch;
 mod life;
 mod reload;
 mod running;
@@ -14,7 +15,7 @@ mod systemd;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{CommandFactory, Parser};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -28,6 +29,9 @@ const WORKERS: usize = 2;
 const BLOCKING_MAX: usize = 16;
 /// Descriptors that are asked for, as in the unit: each partition that is read takes eighty.
 const DESCRIPTORS: u64 = 8192;
+/// Descriptors below which it does not start: those of an idle daemon, some for clients, and for a
+/// partition that is written beside one that is read.
+const DESCRIPTORS_MIN: u64 = 16 + 16 + 2 * 96;
 
 /// Runs the daemon; the result is the process' exit status.
 pub fn main() -> ExitCode {
@@ -74,7 +78,7 @@ fn load(overrides: &Overrides) -> anyhow::Result<Config> {
 
 fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
     let config = load(&overrides)?;
-    raise_descriptors();
+    raise_descriptors()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_MAX)
@@ -92,14 +96,22 @@ fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Takes as many descriptors as it may have, up to what it has use for. Where it gets none, fewer
-/// partitions stay open.
-fn raise_descriptors() {
+/// Takes as many descriptors as it may have, up to what it has use for. Where there are few, fewer
+/// partitions stay open; with fewer than [`DESCRIPTORS_MIN`] the store could not be read.
+fn raise_descriptors() -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
-    if limit.current.is_some_and(|current| current < wanted) {
-        let _denied = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    let mut granted = limit.current.unwrap_or(DESCRIPTORS);
+    if granted < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok()
+    {
+        granted = wanted;
     }
+    ensure!(
+        granted >= DESCRIPTORS_MIN,
+        "{granted} file descriptors are too few: at least {DESCRIPTORS_MIN} are needed; set \
+         LimitNOFILE={DESCRIPTORS_MIN} or more in the unit, or run `ulimit -n {DESCRIPTORS_MIN}` first"
+    );
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "before logging is set up there is no other place")]

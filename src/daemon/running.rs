@@ -29,6 +29,7 @@ use crate::{
 
 use super::{
     banner,
+    clock_watch::ClockWatch,
     life::Recovered,
     reload,
     stop::{self, End},
@@ -52,6 +53,8 @@ pub(super) struct Running {
     http: SocketAddr,
     signals: Signals,
     reloads: mpsc::Receiver<ReloadRequest>,
+    /// What is wrong with the configuration that was refused last, until one is taken.
+    refused: Option<String>,
 }
 
 /// What changes the loops while they run.
@@ -177,6 +180,7 @@ impl Running {
             http,
             signals,
             reloads,
+            refused: None,
         };
         systemd::ready(&running.status_line());
         banner::print(&running.config, &running.monitor, running.http);
@@ -189,6 +193,7 @@ impl Running {
         let mut watchdog_ticks = interval(watchdog.unwrap_or(STATUS_INTERVAL));
         watchdog_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut status_ticks = interval(STATUS_INTERVAL);
+        let mut clock_watch = ClockWatch::new(self.clock.clone());
         loop {
             let event = tokio::select! {
                 biased;
@@ -217,7 +222,10 @@ impl Running {
                 Event::Reload(request) => self.reload(request).await,
                 Event::Watchdog if self.supervisor.is_alive() => systemd::alive(),
                 Event::Watchdog => error!("a task is late: systemd is not told that we are alive"),
-                Event::Status => systemd::status(&self.status_line()),
+                Event::Status => {
+                    clock_watch.look();
+                    systemd::status(&self.status_line());
+                }
             }
         }
     }
@@ -225,6 +233,7 @@ impl Running {
     async fn reload(&mut self, request: Option<ReloadRequest>) {
         systemd::reloading();
         let result = reload::reload(self).await;
+        self.refused = result.as_ref().err().map(ToString::to_string);
         systemd::ready(&self.status_line());
         match &result {
             Ok(changes) => {
@@ -244,9 +253,13 @@ impl Running {
         let probed = targets.iter().filter(|view| view.target.probed);
         let healthy = probed.clone().filter(|view| view.status.state.is_healthy()).count();
         let (probed, firing) = (probed.count(), self.monitor.status().active_alerts);
+        // One line is what systemd shows; the rest is in the journal.
+        let refused = self.refused.as_deref().and_then(|problems| problems.lines().next());
+        let refused = refused.map(|problem| format!("; configuration not reloaded: {problem}"));
         format!(
-            "{healthy} of {probed} targets healthy, alerts firing: {firing}; http://{}",
-            self.http
+            "{healthy} of {probed} targets healthy, alerts firing: {firing}; http://{}{}",
+            self.http,
+            refused.unwrap_or_default()
         )
     }
 }

@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{
     Snapshot, StoreError,
     head::Series,
-    partition::{self, Asked, Losses, OPEN_AHEAD, Partition, SampleSet},
+    partition::{self, Asked, Losses, Partition, SampleSet},
     tiers::{Range, Span, choose},
 };
 use crate::{
@@ -338,7 +338,8 @@ impl Snapshot {
         visit: &mut dyn FnMut(&Partition, Range) -> Result<Losses, StoreError>,
     ) -> Result<(), StoreError> {
         let parts: Vec<_> = spans.iter().flat_map(|span| parts_in(span, range)).collect();
-        for some in parts.chunks(OPEN_AHEAD) {
+        let at_once = parts.first().map_or(1, |(part, _)| part.open_at_once());
+        for some in parts.chunks(at_once) {
             let partitions: Vec<&Partition> = some.iter().map(|(part, _)| &***part).collect();
             Partition::open_ahead(&partitions)
                 .into_iter()

@@ -20,9 +20,10 @@ use super::super::{
     record::{self, ManifestRecord},
 };
 
-/// Databases kept open for the next reader: so many where descriptors are scarce, …
-pub(in crate::store) const OPEN_MIN: usize = 4;
-/// … and so many where they are not: a day of partitions of two hours, and its neighbours.
+/// Databases that a reader opens side by side, where descriptors are not scarce.
+const OPEN_AHEAD: usize = 4;
+/// Databases kept open for the next reader, where they are not: a day of partitions of two hours, and its
+/// neighbours.
 const OPEN_MAX: usize = 16;
 /// Descriptors that an open database takes, with some room: 81 were counted.
 const DESCRIPTORS: u64 = 96;
@@ -101,6 +102,11 @@ impl Handles {
         &*self.engine
     }
 
+    /// How many databases one reader may open side by side.
+    pub(super) fn open_ahead(&self) -> usize {
+        self.open_max.min(OPEN_AHEAD)
+    }
+
     /// A handle of the database in `dir`, where it is the one that the manifest describes.
     pub(super) fn open(&self, dir: &Path, manifest: &ManifestRecord) -> Result<Lent, EngineError> {
         // Opening takes long: those who want another database do not wait for it.
@@ -145,7 +151,7 @@ impl Handles {
 /// number), half of which are for everything else.
 fn open_max(descriptors: Option<u64>) -> usize {
     let room = descriptors.unwrap_or(u64::MAX) / 2 / DESCRIPTORS;
-    usize::try_from(room).unwrap_or(OPEN_MAX).clamp(OPEN_MIN, OPEN_MAX)
+    usize::try_from(room).unwrap_or(OPEN_MAX).clamp(1, OPEN_MAX)
 }
 
 /// Closes databases, oldest first, until `keep` are left or the others are being read: a database
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn as_many_stay_open_as_descriptors_allow() {
-        let limits = [Some(0), Some(1024), Some(2048), Some(8192), None];
-        assert_eq!(limits.map(open_max), [4, 5, 10, 16, 16]);
+        let limits = [Some(0), Some(256), Some(1024), Some(2048), Some(8192), None];
+        assert_eq!(limits.map(open_max), [1, 1, 5, 10, 16, 16]);
     }
 }

@@ -49,7 +49,7 @@ use crate::{model::Labels, time::Timestamp};
 
 pub(super) use self::{
     content::{Content, SampleSet, Values},
-    handles::{Handles, OPEN_MIN as OPEN_AHEAD},
+    handles::Handles,
     read::{Asked, as_column},
     scan::{BadChunk, Scan},
     verify::{PartitionReport, verify_partition},
@@ -144,6 +144,11 @@ impl Partition {
     /// Whether reading has found damage.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
+    }
+
+    /// How many partitions a reader may open side by side.
+    pub(super) fn open_at_once(&self) -> usize {
+        self.handles.open_ahead()
     }
 
     /// Opens the databases of partitions side by side, for whoever reads them next, where several are not
