@@ -119,6 +119,27 @@ fn keys_are_read() {
 }
 
 #[test]
+fn who_may_do_what_is_read() {
+    use crate::access::{Group, Peer, Surroundings};
+    let config = load("[access]\nadmin = [\"root\", \"@wheel\"]\nnone = [\"1001\"]");
+    let group = Group { gid: 10, name: "wheel".to_owned() };
+    let around = Surroundings { uid: 1, group: Group { gid: 10, name: String::new() } };
+    let roles = |uid| {
+        let peer = Peer { uid, groups: [group.clone()].into(), ..Peer::unknown() };
+        config.access.roles(&peer, &around).to_string()
+    };
+    assert_eq!([roles(1000), roles(1001), roles(1)], ["admin", "none", "admin"]);
+    check(
+        "[access]\nviewer = [\"ada\", \"two words\"]\nadmins = []",
+        &[
+            "balefire.toml:2: access.viewer: \"two words\" names nobody; write a user (\"ada\", \"1000\") or \
+             a group (\"@wheel\", \"@998\")",
+            "balefire.toml:3: access.admins: unknown key; did you mean \"admin\"?",
+        ],
+    );
+}
+
+#[test]
 fn what_may_come_late_follows_a_short_retention() {
     let storage = load("[storage]\nretention = \"1h\"").storage;
     assert_eq!(storage.out_of_order_window, Duration::from_hours(1));

@@ -10,7 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::peer::{Gate, group_id};
+use crate::access::Surroundings;
+
+use super::peer::Accounts;
 
 /// Owner and group may connect, others not.
 const SOCKET_MODE: u32 = 0o660;
@@ -104,9 +106,10 @@ impl ControlSocket {
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
     }
 
-    /// Who may connect.
-    pub(super) fn gate(&self) -> Gate {
-        Gate { uid: rustix::process::geteuid().as_raw(), gid: self.gid }
+    /// Whose it is: what decides on roles where the configuration says nothing.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        let group = Accounts::read().group(self.gid);
+        Surroundings { uid: rustix::process::geteuid().as_raw(), group }
     }
 
     /// Removes the file, if it was made here and is still ours.
@@ -130,8 +133,8 @@ fn failed(what: &'static str, path: &Path, error: io::Error) -> BindError {
 }
 
 fn find_group(group: &str) -> Result<u32, BindError> {
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    group_id(&groups, group).ok_or_else(|| BindError::UnknownGroup(group.to_owned()))
+    let found = Accounts::read().group_id(group);
+    found.ok_or_else(|| BindError::UnknownGroup(group.to_owned()))
 }
 
 fn make_folder(socket: &Path) -> Result<(), BindError> {
