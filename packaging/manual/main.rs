@@ -14,11 +14,12 @@ use std::{
 
 use clap_complete::Shell;
 
-/// Where completions lie in the folder, and how the shell wants their file called.
-const SHELLS: [(Shell, &str, fn(&str) -> String); 3] = [
-    (Shell::Bash, "bash", str::to_owned),
-    (Shell::Zsh, "zsh", |program| format!("_{program}")),
-    (Shell::Fish, "fish", |program| format!("{program}.fish")),
+/// Where completions lie in the folder, and what stands before and behind a program's name in that of
+/// its file.
+const SHELLS: [(Shell, &str, [&str; 2]); 3] = [
+    (Shell::Bash, "bash", ["", ""]),
+    (Shell::Zsh, "zsh", ["_", ""]),
+    (Shell::Fish, "fish", ["", ".fish"]),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -44,10 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn write_completions(folder: &Path, mut command: clap::Command) -> io::Result<()> {
     let program = command.get_name().to_owned();
-    for (shell, subfolder, file_name) in SHELLS {
+    for (shell, subfolder, [before, behind]) in SHELLS {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, &program, &mut script);
-        write(&folder.join(subfolder), &file_name(&program), &script)?;
+        write(&folder.join(subfolder), &format!("{before}{program}{behind}"), &script)?;
     }
     Ok(())
 }
