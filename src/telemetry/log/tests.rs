@@ -100,3 +100,10 @@ fn lost_lines_are_an_own_metric() {
     handle.publish(&telemetry);
     assert_eq!(telemetry.gather()[0].name(), "balefire_log_lines_lost_total");
 }
+
+#[test]
+fn every_id_of_the_journal_is_explained_in_the_catalog() {
+    let catalog = include_str!("../../../packaging/balefire.catalog");
+    let ids: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+    assert_eq!(ids, output::CATALOGUED.map(|(_, id)| id));
+}
