@@ -97,7 +97,8 @@ fn raise_descriptors() -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
     let mut granted = limit.current.unwrap_or(DESCRIPTORS);
-    if granted < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok()
+    if granted < wanted
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok()
     {
         granted = wanted;
     }
