@@ -8,7 +8,8 @@ pub mod error_code;
 pub mod limits;
 pub mod telemetry;
 pub mod time;
-// Floor 1: the project's own nouns; named tasks.
+// Floor 1: who may do what; the project's own nouns; named tasks.
+pub mod access;
 pub mod model;
 pub mod supervise;
 // Floor 2: pure machinery.

@@ -77,6 +77,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest configuration file, and largest file with a secret.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Users and groups in one list of `[access]`.
+pub const ACCESS_SUBJECTS_MAX: usize = 100;
+
 /// Targets at most, discovered ones among them.
 pub const TARGETS_MAX: usize = 10_000;
 /// Longest stretch of a probed server's answer that is read.

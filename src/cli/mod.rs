@@ -51,6 +51,11 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// What can be typed; man pages are made of it, and completions.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
 fn start(args: Args) -> Result<Verdict, CliError> {
     if let Command::Completions { shell } = args.command {
         return completions(shell);
@@ -90,7 +95,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
 
 fn completions(shell: clap_complete::Shell) -> Result<Verdict, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "balefire", &mut script);
+    clap_complete::generate(shell, &mut command(), "balefire", &mut script);
     output::write(&script)?;
     Ok(Verdict::Fine)
 }

@@ -89,9 +89,8 @@ impl ClientError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::NotRunning { .. } | Self::PermissionDenied { .. } => true,
-            Self::Refused { code, .. } => {
-                matches!(code, Code::Unavailable | Code::PermissionDenied)
-            }
+            // A role that is missing is a "no" of a daemon that was reached.
+            Self::Refused { code, .. } => *code == Code::Unavailable,
         }
     }
 }

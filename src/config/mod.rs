@@ -30,6 +30,7 @@ pub use section::Effective;
 use surroundings::Surroundings;
 
 use crate::{
+    access,
     model::{Labels, Target},
     store,
     telemetry::LogOptions,
@@ -50,6 +51,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The group that may use the control socket beside its owner; `None` for the process' own.
     pub socket_group: Option<String>,
+    /// `[access]`: who has which role on the control socket.
+    pub access: access::Rules,
     /// `[http]`
     pub http: HttpOptions,
     /// `[log]`

@@ -119,6 +119,27 @@ fn keys_are_read() {
 }
 
 #[test]
+fn who_may_do_what_is_read() {
+    use crate::access::{Group, Peer, Surroundings};
+    let config = load("[access]\nadmin = [\"root\", \"@wheel\"]\nnone = [\"1001\"]");
+    let group = Group { gid: 10, name: "wheel".to_owned() };
+    let around = Surroundings { uid: 1, group: Group { gid: 10, name: String::new() } };
+    let roles = |uid| {
+        let peer = Peer { uid, groups: [group.clone()].into(), ..Peer::unknown() };
+        config.access.roles(&peer, &around).to_string()
+    };
+    assert_eq!([roles(1000), roles(1001), roles(1)], ["admin", "none", "admin"]);
+    check(
+        "[access]\nviewer = [\"ada\", \"two words\"]\nadmins = []",
+        &[
+            "balefire.toml:2: access.viewer: \"two words\" names nobody; write a user (\"ada\", \"1000\") or \
+             a group (\"@wheel\", \"@998\")",
+            "balefire.toml:3: access.admins: unknown key; did you mean \"admin\"?",
+        ],
+    );
+}
+
+#[test]
 fn what_may_come_late_follows_a_short_retention() {
     let storage = load("[storage]\nretention = \"1h\"").storage;
     assert_eq!(storage.out_of_order_window, Duration::from_hours(1));
@@ -391,6 +412,39 @@ fn the_packaged_file_names_every_key_and_its_default() {
         if !stands_for_itself.contains(&key) {
             assert_eq!(said.value, value, "{section} {key}");
         }
+    }
+}
+
+/// What can stand in a table, as the complaint about a key that cannot tells it.
+fn known_keys(table: &str) -> Vec<String> {
+    let problems = Home::new(&format!("{table}\nno_such_key_at_all = 1\n")).problems();
+    let told = problems.iter().find_map(|problem| problem.split_once("; known here: "));
+    told.unwrap_or_else(|| panic!("{problems:?}")).1.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_packaged_file_names_keys_without_a_default_too() {
+    let packaged = packaged();
+    let written = |key: &str| packaged.lines().any(|line| line.starts_with(&format!("{key} = ")));
+    let target = "[[targets]]\nname = \"a\"\nkind = ";
+    let kinds = [
+        format!("{target}\"mcp\"\ncommand = [\"x\"]"),
+        format!("{target}\"mcp\"\nurl = \"http://h/\""),
+        format!("{target}\"http\"\nurl = \"http://h/\""),
+        format!("{target}\"tcp\"\naddress = \"h:1\""),
+    ];
+    for table in known_keys("") {
+        let is_list = packaged.contains(&format!("[[{table}]]"));
+        let is_table = packaged.contains(&format!("\n[{table}]\n"));
+        assert!(is_list || is_table || written(&table), "{table} is not in the packaged file");
+        if is_table {
+            for key in known_keys(&format!("[{table}]")) {
+                assert!(written(&key), "{table}.{key} is not in the packaged file");
+            }
+        }
+    }
+    for key in kinds.iter().flat_map(|kind| known_keys(kind)) {
+        assert!(written(&key), "targets: {key} is not in the packaged file");
     }
 }
 

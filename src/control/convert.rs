@@ -3,6 +3,7 @@
 use tonic::{Request, Status};
 
 use crate::{
+    access::Peer,
     model::{HistogramSample, Labels, Page, Sample},
     monitor::{
         AlertView, Caller, Collected, DiskUsage, ExportPiece, Failure, HealthCheck, HealthReport,
@@ -15,8 +16,6 @@ use crate::{
     time::Timestamp,
     wire::{InvalidField, from_wire, status, to_wire, v1},
 };
-
-use super::peer::Peer;
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
@@ -357,7 +356,7 @@ mod tests {
     #[test]
     fn the_caller_is_the_peers_user() {
         let mut request = Request::new(());
-        request.extensions_mut().insert(Peer { uid: 1000, admitted: true });
+        request.extensions_mut().insert(Peer { uid: 1000, ..Peer::unknown() });
         assert_eq!(caller(&request).actor, "uid:1000");
     }
 

@@ -1,10 +1,12 @@
-//! Stands before every service: lets in who may come in, and keeps a panic to its request.
+//! Stands before every service: lets a call through whose caller has the role that it needs, and keeps
+//! a panic to its request.
 
 use std::{
     any::Any,
     future::{Future, ready},
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,21 +15,56 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::{error_code::ErrorCode, telemetry::events::ControlEvents, wire};
+use crate::{
+    access::{self, Access, Call, Need, Peer, Refusal, Roles, Surroundings},
+    error_code::ErrorCode,
+    telemetry::events::ControlEvents,
+    wire,
+};
 
-use super::peer::Peer;
+/// Decides who may call what.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) access: Access,
+    /// Whose daemon and socket it is.
+    pub(super) around: Surroundings,
+    /// The configuration file, for whoever is to be told what to write there.
+    pub(super) file: String,
+    pub(super) events: ControlEvents,
+}
+
+/// What comes of a request before it is served.
+enum Verdict {
+    Serve(&'static Call),
+    Refuse(Refusal),
+    NotServed,
+}
+
+impl Keeper {
+    /// What `peer` may do is looked up for each call: new rules hold for open connections, too.
+    fn judge(&self, peer: &Peer, path: &str) -> Verdict {
+        let rules = self.access.rules();
+        let call = access::call(path);
+        let need = call.map_or(Need::AnyRole, |call| call.need);
+        if !need.is_met_by(rules.roles(peer, &self.around)) {
+            let name = call.map_or_else(|| path.to_owned(), Call::name);
+            return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
+        }
+        call.map_or(Verdict::NotServed, Verdict::Serve)
+    }
+}
 
 /// Puts a [`Guard`] before a service.
 #[derive(Clone, Debug)]
 pub(super) struct GuardLayer {
-    pub(super) events: ControlEvents,
+    pub(super) keeper: Arc<Keeper>,
 }
 
 impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard { inner, events: self.events.clone() }
+        Guard { inner, keeper: Arc::clone(&self.keeper) }
     }
 }
 
@@ -35,7 +72,7 @@ impl<S> Layer<S> for GuardLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Guard<S> {
     inner: S,
-    events: ControlEvents,
+    keeper: Arc<Keeper>,
 }
 
 impl<S> Service<Request<Body>> for Guard<S>
@@ -52,41 +89,45 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let peer = request.extensions().get::<Peer>().copied();
-        if let Some(refusal) = self.refusal(peer, &path) {
-            return Box::pin(ready(Ok(refusal)));
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
+        let keeper = Arc::clone(&self.keeper);
+        let call = match keeper.judge(&peer, &path) {
+            Verdict::Serve(call) => call,
+            Verdict::Refuse(refusal) => return Box::pin(ready(Ok(keeper.refuse(&peer, &refusal)))),
+            Verdict::NotServed => return Box::pin(ready(Ok(not_served(&path)))),
+        };
+        tracing::trace!(uid = peer.uid, path, "request");
+        if super::health::SERVICES.contains(&call.service) {
+            keeper.events.requested(call.service);
         }
-        let events = self.events.clone();
+        request.extensions_mut().insert(call);
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            answer.await.unwrap_or_else(|panic| Ok(after_panic(&events, &path, &*panic)))
+            answer.await.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)))
         })
     }
 }
 
-impl<S> Guard<S> {
+impl Keeper {
     /// The answer to somebody who may not ask.
-    fn refusal(&self, peer: Option<Peer>, path: &str) -> Option<Response<Body>> {
-        if let Some(peer) = peer.filter(|peer| peer.admitted) {
-            tracing::trace!(uid = peer.uid, path, "request");
-            if let Some(service) = served(path) {
-                self.events.requested(service);
-            }
-            return None;
-        }
-        self.events.peer_refused(peer.map_or(u32::MAX, |peer| peer.uid), path);
-        let message = "this user may not use the control socket; ask for membership of the group: \
-                       `sudo usermod -aG balefire $USER`, then log in again";
-        Some(wire::status(ErrorCode::PermissionDenied, message, &[]).into_http())
+    fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
+        let Refusal { call, needed, had, grant, message } = refusal;
+        self.events.call_refused(peer.uid, call, *had != Roles::NONE, message);
+        let facts = [
+            ("call", call.clone()),
+            ("role_needed", needed.to_string()),
+            ("roles_had", had.to_string()),
+            ("access", grant.clone()),
+        ];
+        wire::refusal(message, &facts).into_http()
     }
 }
 
-/// The service of a path, for the counter: names that a client made up are not counted apart.
-fn served(path: &str) -> Option<&str> {
-    let service = path.strip_prefix('/')?.split('/').next()?;
-    super::health::SERVICES.contains(&service).then_some(service)
+fn not_served(path: &str) -> Response<Body> {
+    let message = format!("this daemon has no call {path}: an older or newer one may");
+    wire::status(ErrorCode::Unimplemented, &message, &[]).into_http()
 }
 
 fn after_panic(events: &ControlEvents, path: &str, panic: &(dyn Any + Send)) -> Response<Body> {
@@ -103,30 +144,44 @@ fn after_panic(events: &ControlEvents, path: &str, panic: &(dyn Any + Send)) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Telemetry;
-    use std::convert::Infallible;
+    use crate::{
+        access::{Group, Role, Rules, Subject},
+        telemetry::Telemetry,
+    };
+    use std::{collections::BTreeSet, convert::Infallible};
 
-    /// The `grpc-status` that a request of `peer` gets from a service that panics where it is asked.
-    async fn check(peer: Option<Peer>, panics: bool) -> (Telemetry, Option<String>) {
+    const STATUS: &str = "/balefire.v1.SystemService/GetStatus";
+
+    /// User 7 is named in the list of `role`.
+    fn keeper(role: Option<Role>, telemetry: &Telemetry) -> Keeper {
+        let mut rules = Rules::default();
+        rules.grant(role, Subject::User("7".to_owned()));
+        Keeper {
+            access: Access::new(rules),
+            around: Surroundings { uid: 1, group: Group { gid: 1, name: String::new() } },
+            file: String::new(),
+            events: ControlEvents::new(telemetry),
+        }
+    }
+
+    /// The `grpc-status` that user 7 gets from a service that panics where it is asked.
+    async fn check(role: Option<Role>, path: &str, panics: bool) -> (Telemetry, Option<String>) {
         let telemetry = Telemetry::new();
-        let layer = GuardLayer { events: ControlEvents::new(&telemetry) };
-        let mut service = layer.layer(tower::service_fn(move |_: Request<Body>| async move {
-            assert!(!panics, "on purpose");
-            Ok::<_, Infallible>(Response::new(Body::empty()))
-        }));
+        let layer = GuardLayer { keeper: Arc::new(keeper(role, &telemetry)) };
+        let mut service =
+            layer.layer(tower::service_fn(move |request: Request<Body>| async move {
+                assert!(!panics, "on purpose");
+                let call = request.extensions().get::<&'static Call>().unwrap();
+                assert_eq!(call.path(), request.uri().path());
+                Ok::<_, Infallible>(Response::new(Body::empty()))
+            }));
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = "/balefire.v1.SystemService/GetStatus".parse().unwrap();
-        request.extensions_mut().extend(peer.map(extension).unwrap_or_default());
+        *request.uri_mut() = path.parse().unwrap();
+        request.extensions_mut().insert(Peer { uid: 7, ..Peer::unknown() });
         let response = service.call(request).await.unwrap();
         let status = response.headers().get("grpc-status");
         let status = status.map(|value| value.to_str().unwrap().to_owned());
         (telemetry, status)
-    }
-
-    fn extension(peer: Peer) -> http::Extensions {
-        let mut extensions = http::Extensions::new();
-        extensions.insert(peer);
-        extensions
     }
 
     fn counted(telemetry: &Telemetry, name: &str) -> f64 {
@@ -136,16 +191,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lets_an_admitted_peer_pass() {
-        let (telemetry, status) = check(Some(Peer { uid: 7, admitted: true }), false).await;
+    async fn lets_a_peer_with_the_role_pass() {
+        let (telemetry, status) = check(Some(Role::Viewer), STATUS, false).await;
         assert_eq!(status, None);
         assert!((counted(&telemetry, "balefire_grpc_requests_total") - 1.0).abs() < f64::EPSILON);
     }
 
     #[tokio::test]
     async fn refuses_others_and_counts_them() {
-        for peer in [Some(Peer { uid: 7, admitted: false }), None] {
-            let (telemetry, status) = check(peer, false).await;
+        for role in [Some(Role::Ingest), None] {
+            let (telemetry, status) = check(role, STATUS, false).await;
             assert_eq!(status.as_deref(), Some("7"), "PERMISSION_DENIED");
             assert!(
                 (counted(&telemetry, "balefire_grpc_refused_total") - 1.0).abs() < f64::EPSILON
@@ -154,9 +209,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_no_row_is_not_served() {
+        let path = "/balefire.v1.SystemService/Forgotten";
+        assert_eq!(check(Some(Role::Admin), path, false).await.1.as_deref(), Some("12"));
+        assert_eq!(check(None, path, false).await.1.as_deref(), Some("7"), "PERMISSION_DENIED");
+    }
+
+    #[tokio::test]
     async fn a_panic_ends_one_request() {
-        let (telemetry, status) = check(Some(Peer { uid: 7, admitted: true }), true).await;
+        let (telemetry, status) = check(Some(Role::Viewer), STATUS, true).await;
         assert_eq!(status.as_deref(), Some("13"), "INTERNAL");
         assert!((counted(&telemetry, "balefire_grpc_panics_total") - 1.0).abs() < f64::EPSILON);
+    }
+
+    /// Every method of every service in these descriptors.
+    fn methods(descriptors: &[u8]) -> Vec<String> {
+        use prost::Message;
+        let set = prost_types::FileDescriptorSet::decode(descriptors).unwrap();
+        let mut found = Vec::new();
+        for file in &set.file {
+            for service in &file.service {
+                let path =
+                    |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                found.extend(service.method.iter().map(|method| path(method.name())));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_call_and_no_other() {
+        let served = [
+            wire::DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let served: BTreeSet<String> = served.into_iter().flat_map(methods).collect();
+        let rows: BTreeSet<String> = access::CALLS.iter().map(Call::path).collect();
+        let missing: Vec<_> = served.difference(&rows).collect();
+        let stale: Vec<_> = rows.difference(&served).collect();
+        assert!(missing.is_empty(), "without a row in src/access/calls.rs: {missing:?}");
+        assert!(stale.is_empty(), "rows for what is not served: {stale:?}");
     }
 }

@@ -3,8 +3,8 @@
 //! One file for each service of `proto/balefire/v1`; each method checks its request (`wire`), asks
 //! [`Monitor`] and translates the answer (`convert`). It knows neither storage nor loops.
 //!
-//! Who may call: this process' own user, root, and members of the socket's group (`peer`). What
-//! bounds it: connections, streams on each and message sizes ([`limits`]), one batch
+//! Who may call: whoever has the role that the call needs (`access`), by what the kernel says of the other
+//! end of the connection (`peer`); each call is looked at before it is served (`guard`). What bounds it: connections, streams on each and message sizes ([`limits`]), one batch
 //! at a time on each `WriteStream`, a bounded number of event subscribers. tonic spawns a task for
 //! each connection and hyper one for each stream, so those bounds bound the tasks, too; all of them
 //! end within the drain time after the stop signal (`transport`). A panic while a request is answered
@@ -35,6 +35,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
+    access::Access,
     limits,
     monitor::Monitor,
     supervise::StopSignal,
@@ -55,6 +56,8 @@ pub use socket::{BindError, ControlSocket};
 pub struct App {
     /// Answers everything.
     pub monitor: Monitor,
+    /// Who may do what.
+    pub access: Access,
     /// For ranges that end now.
     pub clock: Clock,
     /// What is counted and logged.
@@ -69,7 +72,13 @@ pub async fn serve(
 ) -> Result<(), String> {
     let health = health::Health::new();
     let routes = routes(&app, &context.stop, &health)?;
-    let served = transport::serve(&socket, routes, app.events.clone(), context.stop.clone());
+    let keeper = guard::Keeper {
+        access: app.access.clone(),
+        around: socket.surroundings(),
+        file: app.monitor.config_file().to_owned(),
+        events: app.events.clone(),
+    };
+    let served = transport::serve(&socket, routes, keeper, context.stop.clone());
     tokio::select! {
         result = served => result?,
         never = health.follow(&app.monitor, &context) => match never {},

@@ -1,4 +1,5 @@
-//! The file of the control socket: made, guarded, taken over from a dead daemon, removed.
+//! The file of the control socket: made, guarded, taken over from a dead daemon, removed. Where systemd
+//! made it, it is used as it is and stays: clients then wait on it while the daemon restarts.
 
 use std::{
     fs, io,
@@ -9,7 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::peer::{Gate, group_id};
+use crate::access::Surroundings;
+
+use super::peer::Accounts;
 
 /// Owner and group may connect, others not.
 const SOCKET_MODE: u32 = 0o660;
@@ -30,6 +33,12 @@ pub enum BindError {
         "no group {0:?} in /etc/group: create it with `groupadd --system {0}`, or give its number"
     )]
     UnknownGroup(String),
+    /// The socket that we were started with has no file.
+    #[error(
+        "the socket named \"control\" that systemd passed has no path: give the socket unit \
+         ListenStream=/run/balefire/control.sock"
+    )]
+    Nameless,
     /// The system refused.
     #[error("cannot {what} {}: {error}", .path.display())]
     System {
@@ -42,13 +51,14 @@ pub enum BindError {
     },
 }
 
-/// A bound control socket; its file is removed with it.
+/// A bound control socket; its file is removed with it, if it was made here.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and inode, so that a file that took our place is left alone.
-    identity: (u64, u64),
+    /// Device and inode, so that a file that took our place is left alone; `None` where the file is
+    /// somebody else's from the start.
+    made: Option<(u64, u64)>,
     gid: u32,
 }
 
@@ -70,9 +80,20 @@ impl ControlSocket {
         Ok(Self {
             listener,
             path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
+            made: Some((metadata.dev(), metadata.ino())),
             gid: metadata.gid(),
         })
+    }
+
+    /// Takes a socket that is bound and listens already; its file must be there. Mode and group are the
+    /// affair of who made it.
+    pub fn inherited(listener: UnixListener) -> Result<Self, BindError> {
+        let bound = listener.local_addr().ok();
+        let path = bound.as_ref().and_then(|address| address.as_pathname());
+        let path = path.ok_or(BindError::Nameless)?.to_owned();
+        listener.set_nonblocking(true).map_err(|e| failed("set up", &path, e))?;
+        let metadata = fs::symlink_metadata(&path).map_err(|e| failed("look at", &path, e))?;
+        Ok(Self { listener, path, made: None, gid: metadata.gid() })
     }
 
     /// Where it is.
@@ -85,15 +106,16 @@ impl ControlSocket {
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
     }
 
-    /// Who may connect.
-    pub(super) fn gate(&self) -> Gate {
-        Gate { uid: rustix::process::geteuid().as_raw(), gid: self.gid }
+    /// Whose it is: what decides on roles where the configuration says nothing.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        let group = Accounts::read().group(self.gid);
+        Surroundings { uid: rustix::process::geteuid().as_raw(), group }
     }
 
-    /// Removes the file, if it is still ours.
+    /// Removes the file, if it was made here and is still ours.
     pub(super) fn remove(&self) {
         let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+            .is_ok_and(|metadata| self.made == Some((metadata.dev(), metadata.ino())));
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "control socket not removed");
         }
@@ -111,8 +133,8 @@ fn failed(what: &'static str, path: &Path, error: io::Error) -> BindError {
 }
 
 fn find_group(group: &str) -> Result<u32, BindError> {
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    group_id(&groups, group).ok_or_else(|| BindError::UnknownGroup(group.to_owned()))
+    let found = Accounts::read().group_id(group);
+    found.ok_or_else(|| BindError::UnknownGroup(group.to_owned()))
 }
 
 fn make_folder(socket: &Path) -> Result<(), BindError> {
@@ -148,6 +170,8 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+
     use super::*;
 
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -207,6 +231,21 @@ mod tests {
         fs::rename(&other, &path).unwrap();
         drop(socket);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_socket_of_others_is_used_as_it_is_and_stays() {
+        let (_dir, path) = place();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let socket = ControlSocket::inherited(UnixListener::bind(&path).unwrap()).unwrap();
+        assert_eq!(socket.path(), path);
+        drop(socket);
+        assert!(path.exists());
+        let name = format!("balefire-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let nameless = UnixListener::bind_addr(&address).unwrap();
+        let error = ControlSocket::inherited(nameless).unwrap_err();
+        assert!(error.to_string().contains("ListenStream="), "{error}");
     }
 
     #[test]

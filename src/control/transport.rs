@@ -20,11 +20,11 @@ use tonic::{
     transport::{Server, server::Connected},
 };
 
-use crate::{limits, supervise::StopSignal, telemetry::events::ControlEvents};
+use crate::{access::Peer, limits, supervise::StopSignal, telemetry::events::ControlEvents};
 
 use super::{
-    guard::GuardLayer,
-    peer::{Gate, Peer},
+    guard::{GuardLayer, Keeper},
+    peer::peer_of,
     socket::ControlSocket,
 };
 
@@ -37,17 +37,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(
     socket: &ControlSocket,
     routes: Routes,
-    events: ControlEvents,
+    keeper: Keeper,
     stop: StopSignal,
 ) -> Result<(), String> {
     let listener = socket
         .listen()
         .map_err(|error| format!("cannot listen on {}: {error}", socket.path().display()))?;
     let cut = CancellationToken::new();
-    let door = Door::new(listener, socket.gate(), events.clone(), cut.clone());
+    let door = Door::new(listener, keeper.events.clone(), cut.clone());
     let serving = Server::builder()
         .max_concurrent_streams(limits::GRPC_STREAMS_PER_CONNECTION_MAX)
-        .layer(GuardLayer { events })
+        .layer(GuardLayer { keeper: Arc::new(keeper) })
         .add_routes(routes)
         .serve_with_incoming_shutdown(door.connections(), stop.stopped());
     tokio::pin!(serving);
@@ -67,21 +67,15 @@ async fn drained(stop: &StopSignal) {
 /// Where connections come in.
 struct Door {
     listener: UnixListener,
-    gate: Gate,
     slots: Arc<Semaphore>,
     events: ControlEvents,
     cut: CancellationToken,
 }
 
 impl Door {
-    fn new(
-        listener: UnixListener,
-        gate: Gate,
-        events: ControlEvents,
-        cut: CancellationToken,
-    ) -> Self {
+    fn new(listener: UnixListener, events: ControlEvents, cut: CancellationToken) -> Self {
         let slots = Arc::new(Semaphore::new(limits::GRPC_CONNECTIONS_MAX));
-        Self { listener, gate, slots, events, cut }
+        Self { listener, slots, events, cut }
     }
 
     /// One connection after the other; never ends.
@@ -114,7 +108,7 @@ impl Door {
             self.events.connection_refused(limits::GRPC_CONNECTIONS_MAX);
             return None;
         };
-        let peer = self.gate.peer(&stream);
+        let peer = peer_of(&stream);
         self.events.connected(peer.uid);
         Some(Connection {
             stream,
@@ -145,7 +139,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 
@@ -196,6 +190,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
     use crate::{
+        access::Access,
         client::{ClientError, Connection, Search},
         supervise::StopSwitch,
         telemetry::Telemetry,
@@ -228,7 +223,13 @@ mod tests {
             let mut routes = RoutesBuilder::default();
             let health = HealthService::from_health_reporter(HealthReporter::new());
             routes.add_service(tonic_health::pb::health_server::HealthServer::new(health));
-            serve(&self.socket, routes.routes(), self.events.clone(), self.stop.signal()).await
+            let keeper = Keeper {
+                access: Access::default(),
+                around: self.socket.surroundings(),
+                file: String::new(),
+                events: self.events.clone(),
+            };
+            serve(&self.socket, routes.routes(), keeper, self.stop.signal()).await
         }
 
         fn health(&self) -> HealthClient<tonic::transport::Channel> {
@@ -286,7 +287,7 @@ mod tests {
         let fixture = Fixture::new();
         let listener = fixture.socket.listen().unwrap();
         let cut = CancellationToken::new();
-        let door = Door::new(listener, fixture.socket.gate(), fixture.events.clone(), cut);
+        let door = Door::new(listener, fixture.events.clone(), cut);
         let pair = || UnixStream::pair().unwrap().0;
         let open: Vec<_> = (0..limits::GRPC_CONNECTIONS_MAX).map(|_| door.admit(pair())).collect();
         assert!(open.iter().all(Option::is_some));

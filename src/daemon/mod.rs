@@ -16,7 +16,7 @@ mod systemd;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Overrides};
@@ -48,6 +48,11 @@ pub fn main() -> ExitCode {
         say_error(&format!("balefired: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// What can be typed; its man page is made of it, and its completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 #[expect(clippy::print_stdout, reason = "what `--check` is for")]

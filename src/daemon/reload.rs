@@ -83,6 +83,10 @@ fn apply_log(running: &Running, new: &Config) -> Result<Option<String>, Failure>
 fn apply_loops(running: &Running, new: &Config) -> Vec<String> {
     let (old, controls) = (&running.config, &running.controls);
     let mut changes = Vec::new();
+    if old.access != new.access {
+        running.access.set(new.access.clone());
+        changes.push("access changed".to_owned());
+    }
     if old.collect != new.collect {
         controls.collecting.apply(&new.collect);
         changes.push("collecting changed".to_owned());

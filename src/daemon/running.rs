@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -12,6 +12,7 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
+    access::Access,
     config::{Config, Overrides},
     control::{self, ControlSocket},
     model::PageRequest,
@@ -50,6 +51,7 @@ pub(super) struct Running {
     pub(super) monitor: Monitor,
     pub(super) bus: Bus,
     pub(super) controls: Controls,
+    pub(super) access: Access,
     http: SocketAddr,
     signals: Signals,
     reloads: mpsc::Receiver<ReloadRequest>,
@@ -109,6 +111,20 @@ struct Doors {
     socket: Arc<ControlSocket>,
     listener: Arc<TcpListener>,
     hosts: web::Hosts,
+    access: Access,
+}
+
+/// The one that systemd passed, else our own.
+fn control_socket(config: &Config) -> anyhow::Result<ControlSocket> {
+    let Some(listener) = systemd::control_listener()? else {
+        return Ok(ControlSocket::bind(&config.socket, config.socket_group.as_deref())?);
+    };
+    let socket = ControlSocket::inherited(listener)?;
+    let (passed, configured) = (socket.path().display(), config.socket.display());
+    if socket.path() != config.socket {
+        bail!("systemd listens on {passed} and the configuration says {configured}: make them one");
+    }
+    Ok(socket)
 }
 
 /// The loops before they are spawned.
@@ -125,10 +141,12 @@ impl Running {
         // First of all, so that a signal during the start is not lost.
         let signals = Signals::new().context("cannot listen to signals")?;
         let Recovered { overrides, config, telemetry, log, clock, store } = recovered;
-        let socket = Arc::new(ControlSocket::bind(&config.socket, config.socket_group.as_deref())?);
+        let socket = Arc::new(control_socket(&config)?);
         let listener = Arc::new(listen(&config).await?);
         let http = listener.local_addr().context("cannot tell the HTTP address")?;
-        let doors = Doors { socket, listener, hosts: web::Hosts::new(http, None) };
+        let access = Access::new(config.access.clone());
+        let hosts = web::Hosts::new(http, None);
+        let doors = Doors { socket, listener, hosts, access: access.clone() };
 
         let (reload, reloads) = mpsc::channel(1);
         let admin = Admin {
@@ -164,6 +182,7 @@ impl Running {
             monitor,
             bus,
             controls,
+            access,
             http,
             signals,
             reloads,
@@ -328,9 +347,10 @@ pub(super) fn settings(config: &Config) -> Settings {
 }
 
 fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, doors: Doors) {
-    let Doors { socket, listener, hosts } = doors;
+    let Doors { socket, listener, hosts, access } = doors;
     let app = control::App {
         monitor: monitor.clone(),
+        access,
         clock: base.clock.clone(),
         events: ControlEvents::new(&base.telemetry),
     };

@@ -1,8 +1,36 @@
-//! What systemd is told, where it started us.
+//! What systemd is told, and what it passes, where it started us.
 
-use std::time::Duration;
+use std::{env, os::unix::net::UnixListener, time::Duration};
 
+use anyhow::Context;
+use listenfd::ListenFd;
+use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
+
+/// The name of the control socket among those that a socket unit passes (`FileDescriptorName=`).
+const CONTROL: &str = "control";
+
+/// The control socket that systemd holds, if it passed one: it listened before we started, and goes on
+/// when we stop.
+pub(super) fn control_listener() -> anyhow::Result<Option<UnixListener>> {
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut passed = ListenFd::from_env();
+    if passed.len() == 0 {
+        return Ok(None);
+    }
+    let place = names.split(':').position(|name| name == CONTROL);
+    let listener = place.map(|index| passed.take_unix_listener(index)).transpose();
+    let listener = listener.context("the socket named \"control\" is no listening Unix socket")?;
+    let listener = listener.flatten().with_context(|| {
+        format!(
+            "systemd passed sockets ({names}), but none is named \"control\": give the socket unit \
+             FileDescriptorName=control"
+        )
+    })?;
+    fcntl_setfd(&listener, FdFlags::CLOEXEC)
+        .context("cannot keep the control socket to ourselves")?;
+    Ok(Some(listener))
+}
 
 /// Ready to answer.
 pub(super) fn ready(status: &str) {

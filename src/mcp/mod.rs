@@ -21,7 +21,7 @@ mod translate;
 
 use std::{io, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::{client::Connection, time::Clock};
 
@@ -39,6 +39,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What can be typed; its man page is made of it, and its completions.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {

@@ -196,14 +196,25 @@ fn check_pair(name: &str, value: &str) -> Result<(), InvalidLabels> {
 
 impl Hash for Labels {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        // Where names and values end hardly ever tells more.
         self.0.text.hash(state);
-        self.0.ends.hash(state);
     }
 }
 
 impl Ord for Labels {
+    /// Pair by pair. Those parts that are as long in both, which are all of most, are compared as one.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (ends, others) = (&self.0.ends, &other.0.ends);
+        if ends == others {
+            return self.0.text.cmp(&other.0.text);
+        }
+        let alike = ends.iter().zip(others).take_while(|(a, b)| a == b).count();
+        let as_long = alike.checked_sub(1).map_or(0, |last| ends[last] as usize);
+        let (text, theirs) = (self.0.text.as_bytes(), other.0.text.as_bytes());
+        text[..as_long].cmp(&theirs[..as_long]).then_with(|| {
+            let rest = (alike..ends.len()).map(|index| self.part(index));
+            rest.cmp((alike..others.len()).map(|index| other.part(index)))
+        })
     }
 }
 
@@ -237,6 +248,25 @@ impl fmt::Debug for Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_in_the_order_of_their_pairs() {
+        let pairs: [&[(&str, &str)]; 7] = [
+            &[],
+            &[("a", "1")],
+            &[("a", "1"), ("b", "2")],
+            &[("a", "10")],
+            &[("a", "2")],
+            &[("ab", "1")],
+            &[("b", "1")],
+        ];
+        let all = pairs.map(Labels::from_sorted);
+        for (a, left) in all.iter().enumerate() {
+            for (b, right) in all.iter().enumerate() {
+                assert_eq!(left.cmp(right), a.cmp(&b), "{left} {right}");
+            }
+        }
+    }
 
     #[test]
     fn sorts_and_drops_empty_values() {

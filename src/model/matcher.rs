@@ -1,10 +1,8 @@
 //! Tests on one label.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use regex::Regex;
-
-use super::{Labels, pattern::whole_match};
+use super::{Labels, pattern::Pattern};
 
 /// How a [`Matcher`] compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +24,8 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    /// Shared, since a copy would have to learn anew what it has learnt of texts.
+    pattern: Option<Arc<Pattern>>,
 }
 
 /// A regular expression that cannot be used.
@@ -46,16 +45,16 @@ impl Matcher {
         value: impl Into<String>,
     ) -> Result<Self, InvalidMatcher> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&name, &value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(compiled(&name, &value)?)),
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, pattern })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// The label it tests.
@@ -75,7 +74,7 @@ impl Matcher {
 
     /// Whether a label's value passes; `""` stands for an absent label.
     pub fn matches(&self, value: &str) -> bool {
-        let regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        let regex = || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(value));
         match self.op {
             MatchOp::Equal => self.value == value,
             MatchOp::NotEqual => self.value != value,
@@ -85,13 +84,12 @@ impl Matcher {
     }
 }
 
-fn anchored(name: &str, pattern: &str) -> Result<Regex, InvalidMatcher> {
-    let invalid = |reason: String| InvalidMatcher {
+fn compiled(name: &str, pattern: &str) -> Result<Pattern, InvalidMatcher> {
+    Pattern::new(pattern).map_err(|reason| InvalidMatcher {
         name: name.to_owned(),
         pattern: pattern.to_owned(),
         reason,
-    };
-    whole_match(pattern).map_err(|error| invalid(error.to_string()))
+    })
 }
 
 /// Whether labels pass all matchers.

@@ -34,7 +34,7 @@ pub use host::{DiskSummary, HostSummary};
 pub use labels::{InvalidLabels, Labels, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{InvalidMatcher, MatchOp, Matcher, matches_all};
 pub use page::{InvalidPage, Page, PageRequest};
-pub use pattern::{go_syntax, whole_match};
+pub use pattern::{check_pattern, whole_match};
 pub use probe::{ProbeAnswer, ProbeAttempt, ProbeFailure, ProbePhase, ProbeRecord};
 pub use sample::{
     Batch, Metadata, MetricKind, STALE_NAN_BITS, Sample, SeriesHistogram, SeriesSample, is_stale,

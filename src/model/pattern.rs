@@ -2,22 +2,55 @@
 //! (<https://github.com/google/re2/wiki/Syntax>). What the crate `regex` reads otherwise is escaped.
 
 use regex::{Regex, RegexBuilder};
+use regex_automata::meta;
 
 /// The memory a compiled expression may take: a pattern that needs more is an attack or a mistake.
 const BYTES_MAX: usize = 1 << 20;
 
-/// A compiled expression that matches whole texts.
-pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
-    let built = |text: &str| RegexBuilder::new(text).size_limit(BYTES_MAX).build();
+/// A compiled expression that tells which texts it matches, whole.
+#[derive(Debug)]
+pub(super) struct Pattern(meta::Regex);
+
+impl Pattern {
+    /// Compiles an expression; the error says what is wrong with it.
+    pub(super) fn new(pattern: &str) -> Result<Self, String> {
+        // A table of all states would cost more than most queries gain by it.
+        let config = meta::Config::new().dfa(false).nfa_size_limit(Some(BYTES_MAX));
+        let built = meta::Builder::new().configure(config).build(&anchored(pattern)?);
+        let too_large = || format!("it takes more than {BYTES_MAX} bytes when it is compiled");
+        built.map(Self).map_err(|error| match error.size_limit() {
+            Some(_) => too_large(),
+            None => error.to_string(),
+        })
+    }
+
+    /// Whether it matches the whole text.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+/// The same with what its groups match, for replacing.
+pub fn whole_match(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(&anchored(pattern)?).size_limit(BYTES_MAX).build();
+    built.map_err(|error| error.to_string())
+}
+
+/// Reads an expression without compiling it; the error says what is wrong with it.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    anchored(pattern).map(drop)
+}
+
+/// Between anchors, once it was read by itself: a bracket must not close what is put around it.
+fn anchored(pattern: &str) -> Result<String, String> {
     let pattern = go_syntax(pattern);
-    // By itself first: a bracket must not close what is put around it.
-    built(&pattern)?;
-    built(&format!("^(?s:{pattern})$"))
+    regex_syntax::parse(&pattern).map_err(|error| error.to_string())?;
+    Ok(format!("^(?s:{pattern})$"))
 }
 
 /// The same expression for the crate `regex`: within brackets, `[`, `&&`, `--` and `~~` are characters in
 /// Go and operators here; outside of them, a brace that begins no repetition is a character in Go.
-pub fn go_syntax(pattern: &str) -> String {
+fn go_syntax(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern;
     let mut class = Class::Outside;

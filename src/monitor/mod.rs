@@ -151,6 +151,11 @@ impl Monitor {
         self.settings().external_labels.clone()
     }
 
+    /// The configuration file; empty where there is none.
+    pub fn config_file(&self) -> &str {
+        &self.parts.admin.config_file
+    }
+
     fn settings(&self) -> Arc<Settings> {
         self.settings.read().clone()
     }

@@ -304,7 +304,7 @@ impl Timed for HistogramSample {
 }
 
 /// The index of the first sample after `time`, sought from `from` on.
-fn first_after<T: Timed>(samples: &[T], from: usize, time: i64) -> usize {
+pub(super) fn first_after<T: Timed>(samples: &[T], from: usize, time: i64) -> usize {
     from + samples[from..].iter().take_while(|sample| sample.millis() <= time).count()
 }
 

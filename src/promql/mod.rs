@@ -64,6 +64,8 @@ pub struct Selection {
     pub column: RollupColumn,
     /// Only the newest sample of each series is wanted; others may come, too.
     pub newest: bool,
+    /// Staleness markers are wanted; else they are left out.
+    pub markers: bool,
     /// Series are wanted in the order of their labels.
     pub sorted: bool,
     /// Threads that may help, if they are free.
@@ -74,8 +76,8 @@ impl Selection {
     /// Samples as they came, wherever they are still kept; series in the order of their labels.
     pub fn raw(matchers: Vec<Matcher>, start: Timestamp, end: Timestamp) -> Self {
         let (resolution, column) = (Duration::ZERO, RollupColumn::Last);
-        let (newest, sorted, helpers) = (false, true, Arc::default());
-        Self { matchers, start, end, resolution, column, newest, sorted, helpers }
+        let (newest, markers, sorted, helpers) = (false, true, true, Arc::default());
+        Self { matchers, start, end, resolution, column, newest, markers, sorted, helpers }
     }
 }
 
@@ -119,12 +121,12 @@ pub struct RollupSpan {
     pub end: Timestamp,
 }
 
-/// A series with its samples in a range, in order, staleness markers among them.
+/// A series with its samples in a range, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesData {
     /// The series.
     pub labels: Labels,
-    /// Its samples.
+    /// Its samples, staleness markers among them where these were wanted.
     pub samples: Vec<Sample>,
     /// Its native histograms, at other times than the samples. Where rollups stand for samples, the last
     /// of each stretch, and both sides of each reset of the counts.

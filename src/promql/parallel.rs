@@ -1,9 +1,14 @@
 //! Independent series side by side, on a bounded number of threads.
+//!
+//! The threads stay: one that is made anew starts on the core of its maker as often as not, and then waits
+//! for it.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Fewer items than this are not worth a thread.
 const ITEMS_MIN: usize = 16;
@@ -12,12 +17,19 @@ const ITEMS_MIN: usize = 16;
 #[derive(Debug, Default)]
 pub struct Helpers {
     free: AtomicUsize,
+    /// None where there are no helpers.
+    pool: Option<ThreadPool>,
 }
 
 impl Helpers {
-    /// So many threads at once, for all evaluations that share this.
+    /// So many threads at once, for all evaluations that share this; none where the system has none to
+    /// give.
     pub fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { free: AtomicUsize::new(count) })
+        let threads = ThreadPoolBuilder::new().num_threads(count);
+        let named = threads.thread_name(|index| format!("query-{index}"));
+        // Zero would mean one for each core.
+        let pool = (count > 0).then(|| named.build().ok()).flatten();
+        Arc::new(Self { free: AtomicUsize::new(pool.as_ref().map_or(0, |_| count)), pool })
     }
 
     /// As many as are free, `wanted` at most; nobody waits for one.
@@ -52,23 +64,25 @@ pub fn by_runs<T: Send, U: Send, E: Send>(
     work: impl Fn(Vec<T>) -> Result<U, E> + Sync,
 ) -> Result<Vec<U>, E> {
     let borrowed = helpers.borrow((items.len() / ITEMS_MIN).saturating_sub(1));
+    let Some(pool) = helpers.pool.as_ref().filter(|_| borrowed.count > 0) else {
+        return Ok(vec![work(items)?]);
+    };
     let share = items.len().div_ceil(borrowed.count + 1).max(1);
     let mut runs = Vec::with_capacity(borrowed.count);
     while items.len() > share {
         runs.push(items.split_off(items.len() - share));
     }
-    let work = &work;
-    std::thread::scope(|scope| {
-        let started: Vec<_> = runs.into_iter().map(|run| scope.spawn(move || work(run))).collect();
-        let mut done = vec![work(items)];
+    let mut done: Vec<Option<Result<U, E>>> = Vec::new();
+    done.resize_with(runs.len(), || None);
+    let first = pool.in_place_scope(|scope| {
         // The last run was split off first.
-        let joined = started
-            .into_iter()
-            .rev()
-            .map(|run| run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        done.extend(joined);
-        done.into_iter().collect()
-    })
+        for (run, done) in runs.into_iter().rev().zip(&mut done) {
+            let work = &work;
+            scope.spawn(move |_| *done = Some(work(run)));
+        }
+        work(items)
+    });
+    std::iter::once(first).chain(done.into_iter().flatten()).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use promql_parser::{
     parser::{self, AtModifier, Expr, LabelModifier, Offset, VectorMatchCardinality, token},
 };
 
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::{METRIC_NAME, MatchOp, Matcher, check_pattern};
 
 use super::{
     QueryError,
@@ -53,14 +53,20 @@ pub(super) fn selector(text: &str) -> Result<Vec<Matcher>> {
 
 pub(super) fn syntax_tree(text: &str) -> Result<Expr> {
     guard::check(text)?;
-    parser::parse(&rewrite::readable(text)).map_err(|reason| match reason.as_str() {
+    let readable = rewrite::readable(text);
+    let mut tree = parser::parse(&readable.text).map_err(|reason| match reason.as_str() {
         // All that the parser says when the grammar has no rule for the text.
         "invalid promql query" => invalid(format!(
             "{:?} does not follow PromQL's grammar: look for a missing operator, comma or duration",
             shortened(text)
         )),
         _ => invalid(reason),
-    })
+    })?;
+    rewrite::restore(&mut tree, &readable.patterns, &|matcher| {
+        check_pattern(&matcher.value)
+            .map_err(|why| invalid(format!("invalid regular expression of {matcher}: {why}")))
+    })?;
+    Ok(tree)
 }
 
 /// Enough of a text to recognise it.

@@ -1,44 +1,91 @@
 //! The few things that Prometheus reads and the crate `promql-parser` (0.11) does not, put in words that
-//! it takes: digits apart by underscores (`1_000`), offsets of zero (`offset 0s`), and regular
-//! expressions in Go's syntax.
+//! it takes: digits apart by underscores (`1_000`) and offsets of zero (`offset 0s`). Regular expressions
+//! are kept from it, since it would compile each: a number stands for each of them, and goes again when
+//! the tree is there.
 
 use std::borrow::Cow;
 
-use promql_parser::util::{escape_string, unquote_string};
-
-use crate::model::go_syntax;
+use promql_parser::{
+    label::{MatchOp, Matcher},
+    parser::{Expr, VectorSelector},
+    util::unquote_string,
+};
 
 const OFFSET: &str = "offset";
 
+/// A text that the parser can read.
+pub(super) struct Readable {
+    pub(super) text: String,
+    /// The regular expressions that numbers stand for.
+    pub(super) patterns: Vec<String>,
+}
+
 /// The text as the parser can read it.
-pub(super) fn readable(text: &str) -> Cow<'_, str> {
-    match with_patterns(text) {
-        Cow::Borrowed(text) => with_numbers(text),
-        Cow::Owned(text) => Cow::Owned(with_numbers(&text).into_owned()),
+pub(super) fn readable(text: &str) -> Readable {
+    let (mut out, mut patterns, mut copied) = (String::with_capacity(text.len()), Vec::new(), 0);
+    for (start, token) in tokens(text) {
+        let before = text[..start].trim_end();
+        let is_pattern = before.ends_with("=~") || before.ends_with("!~");
+        if is_pattern
+            && token.starts_with(QUOTES)
+            && let Ok(pattern) = unquote_string(token)
+        {
+            out.push_str(&text[copied..start]);
+            out.extend(["\"", &patterns.len().to_string(), "\""]);
+            copied = start + token.len();
+            patterns.push(pattern);
+        }
+    }
+    out.push_str(&text[copied..]);
+    let text = match with_numbers(&out) {
+        Cow::Borrowed(_) => out,
+        Cow::Owned(text) => text,
+    };
+    Readable { text, patterns }
+}
+
+/// Puts the regular expressions back in their places; each is shown to `check`, whose first error ends it.
+pub(super) fn restore<E>(
+    expr: &mut Expr,
+    patterns: &[String],
+    check: &dyn Fn(&Matcher) -> Result<(), E>,
+) -> Result<(), E> {
+    match expr {
+        Expr::VectorSelector(selector) => restore_in(selector, patterns, check),
+        Expr::MatrixSelector(matrix) => restore_in(&mut matrix.vs, patterns, check),
+        Expr::Unary(unary) => restore(&mut unary.expr, patterns, check),
+        Expr::Paren(paren) => restore(&mut paren.expr, patterns, check),
+        Expr::Subquery(subquery) => restore(&mut subquery.expr, patterns, check),
+        Expr::Binary(binary) => {
+            restore(&mut binary.lhs, patterns, check)?;
+            restore(&mut binary.rhs, patterns, check)
+        }
+        Expr::Aggregate(aggregate) => {
+            let mut inner = aggregate.param.iter_mut().chain([&mut aggregate.expr]);
+            inner.try_for_each(|expr| restore(expr, patterns, check))
+        }
+        Expr::Call(call) => {
+            call.args.args.iter_mut().try_for_each(|expr| restore(expr, patterns, check))
+        }
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Ok(()),
     }
 }
 
-/// Rewrites the strings behind `=~` and `!~`.
-fn with_patterns(text: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut copied = 0;
-    for (start, token) in tokens(text) {
-        let before = text[..start].trim_end();
-        if token.starts_with(QUOTES) && (before.ends_with("=~") || before.ends_with("!~")) {
-            let pattern = unquote_string(token).unwrap_or_default();
-            let readable = go_syntax(&pattern);
-            if readable != pattern {
-                out.push_str(&text[copied..start]);
-                out.extend(["\"", &escape_string(&readable), "\""]);
-                copied = start + token.len();
-            }
+fn restore_in<E>(
+    selector: &mut VectorSelector,
+    patterns: &[String],
+    check: &dyn Fn(&Matcher) -> Result<(), E>,
+) -> Result<(), E> {
+    let given = &mut selector.matchers;
+    for matcher in given.matchers.iter_mut().chain(given.or_matchers.iter_mut().flatten()) {
+        let is_pattern = matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_));
+        let number = matcher.value.parse().ok().filter(|_| is_pattern);
+        if let Some(pattern) = number.and_then(|number: usize| patterns.get(number)) {
+            matcher.value.clone_from(pattern);
+            check(matcher)?;
         }
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[copied..]);
-    Cow::Owned(out)
+    Ok(())
 }
 
 /// Rewrites numbers and offsets; the length stays.
@@ -132,13 +179,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_of_go_become_patterns_of_ours() {
-        for (text, expected) in [
-            (r#"{a=~"[[x]"}"#, r#"{a=~"[\\[x]"}"#),
-            ("{a !~ `[a&&b]`}", r#"{a !~ "[a\\&&b]"}"#),
-            (r#"{a=~"x.+", b="[["}"#, r#"{a=~"x.+", b="[["}"#),
+    fn numbers_stand_for_patterns() {
+        for (text, expected, patterns) in [
+            (r#"{a=~"[[x]"}"#, r#"{a=~"0"}"#, &["[[x]"][..]),
+            ("{a !~ `[a&&b]`, b=~'\\''}", r#"{a !~ "0", b=~"1"}"#, &["[a&&b]", "'"]),
+            (r#"{a="x.+", b!="[["} + 1"#, r#"{a="x.+", b!="[["} + 1"#, &[]),
         ] {
-            assert_eq!(readable(text), expected);
+            let readable = readable(text);
+            assert_eq!(readable.text, expected);
+            assert_eq!(readable.patterns, patterns);
         }
     }
 
@@ -156,7 +205,7 @@ mod tests {
             ("'\\'1_0'", "'\\'1_0'"),
             ("sum by (offset) (0 * x)", "sum by (offset) (0 * x)"),
         ] {
-            assert_eq!(readable(text), expected);
+            assert_eq!(readable(text).text, expected);
             assert_eq!(expected.len(), text.len());
         }
     }

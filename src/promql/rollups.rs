@@ -116,6 +116,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// How long the window is.
+    pub(super) fn length(&self) -> i64 {
+        self.end - self.start
+    }
+
     /// What a step takes of the samples in its frame. A marker among them ends a series whose frame is
     /// wider than its window; else markers are passed over.
     pub(super) fn seen<'a>(&self, samples: &'a [Sample]) -> &'a [Sample] {

@@ -86,11 +86,9 @@ impl Evaluator<'_> {
             (series, reach) = self.load(&wish, &ends)?;
         }
         // Markers end a series whose window had to be widened; else a window passes over them.
-        if reader.reading != Reading::Newest || !reach.has_rollups() {
+        if reader.reading == Reading::Newest && !reach.has_rollups() {
             for SeriesData { samples, .. } in &mut series {
-                if samples.iter().any(|sample| is_stale(sample.value)) {
-                    samples.retain(|sample| !is_stale(sample.value));
-                }
+                samples.retain(|sample| !is_stale(sample.value));
             }
         }
         series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
@@ -181,6 +179,8 @@ impl Evaluator<'_> {
             resolution: wish.resolution,
             column: wish.reading.column(),
             newest: wish.newest,
+            // What ends a series is the newest that there is of it.
+            markers: wish.reading == Reading::Newest,
             sorted: false,
             helpers: self.limits.helpers.clone(),
         };

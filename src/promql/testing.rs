@@ -94,7 +94,11 @@ impl Queryable for Memory {
                 histograms: histograms.into_iter().flatten().filter(within).cloned().collect(),
             }
         });
-        let series = series.filter(|s| !s.samples.is_empty() || !s.histograms.is_empty()).collect();
+        let wanted = |mut series: SeriesData| {
+            series.samples.retain(|sample| selection.markers || !is_stale(sample.value));
+            (!series.samples.is_empty() || !series.histograms.is_empty()).then_some(series)
+        };
+        let series = series.filter_map(wanted).collect();
         let span = |(start, end, tier): (_, _, Option<Tier>)| {
             Some(RollupSpan { resolution: tier?.resolution, start, end })
         };

@@ -1,6 +1,14 @@
 //! Reading: matchers and a range to series and samples, from partitions and the head.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -32,18 +40,42 @@ impl Queryable for Snapshot {
             other => SelectError::Storage(other.to_string()),
         })?;
         let rollups = std::mem::take(&mut found.rollups);
-        Ok(Selected { rollups, series: found.finished(selection.sorted) })
+        Ok(Selected { rollups, series: found.finished(selection) })
     }
+}
+
+/// How many samples a query has read, on whatever thread.
+#[derive(Default)]
+struct Read(AtomicUsize);
+
+impl Read {
+    /// Fails where these are more than a query may have.
+    fn add(&self, points: &SampleSet) -> Result<(), StoreError> {
+        let weight = points.weight();
+        if self.0.fetch_add(weight, Ordering::Relaxed) + weight > limits::QUERY_SAMPLES_MAX {
+            let max = limits::QUERY_SAMPLES_MAX;
+            return Err(StoreError::TooMuch(format!(
+                "the query loads more than {max} samples: ask for less or for longer steps"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What a partition has of some series.
+struct Part {
+    series: Vec<(Labels, SampleSet)>,
+    /// What is missing.
+    outcome: Result<Losses, StoreError>,
 }
 
 /// What has been read so far, within its bounds.
 #[derive(Default)]
 struct Found {
-    series: Vec<SeriesData>,
+    series: Vec<Pieces>,
     /// Where each series stands, once more than one source has any: a day that is fresh names each series
     /// twelve times.
     places: Option<HashMap<Labels, usize>>,
-    samples: usize,
     rollups: Vec<RollupSpan>,
 }
 
@@ -52,39 +84,57 @@ impl Found {
     fn next_source(&mut self) {
         if self.places.is_none() && !self.series.is_empty() {
             let places = self.series.iter().enumerate();
-            self.places = Some(places.map(|(at, data)| (data.labels.clone(), at)).collect());
+            self.places = Some(places.map(|(at, series)| (series.labels.clone(), at)).collect());
         }
     }
 
-    fn take(&mut self, labels: &Labels, mut points: SampleSet) -> Result<(), StoreError> {
-        self.samples += points.weight();
-        if self.samples > limits::QUERY_SAMPLES_MAX {
-            let max = limits::QUERY_SAMPLES_MAX;
-            let text = format!(
-                "the query loads more than {max} samples: ask for less or for longer steps"
-            );
-            return Err(StoreError::TooMuch(text));
-        }
-        if let Some(place) = self.places.as_ref().and_then(|places| places.get(labels)) {
-            let known = &mut self.series[*place];
-            known.samples.append(&mut points.samples);
-            known.histograms.append(&mut points.histograms);
+    fn take(&mut self, labels: Labels, points: SampleSet) -> Result<(), StoreError> {
+        if let Some(place) = self.places.as_ref().and_then(|places| places.get(&labels)) {
+            self.series[*place].later.push(points);
             return Ok(());
         }
         check_series(self.series.len() + 1)?;
         if let Some(places) = &mut self.places {
             places.insert(labels.clone(), self.series.len());
         }
-        let SampleSet { samples, histograms } = points;
-        self.series.push(SeriesData { labels: labels.clone(), samples, histograms });
+        self.series.push(Pieces { labels, first: points, later: Vec::new() });
         Ok(())
     }
 
-    fn finished(mut self, sorted: bool) -> Vec<SeriesData> {
-        if sorted {
-            self.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    fn finished(self, selection: &Selection) -> Vec<SeriesData> {
+        let whole = |run: Vec<Pieces>| {
+            let whole = run.into_iter().map(|pieces| pieces.whole(selection.markers));
+            Ok::<Vec<_>, Infallible>(whole.collect())
+        };
+        let Ok(runs) = by_runs(&selection.helpers, self.series, whole);
+        let mut series: Vec<SeriesData> = runs.into_iter().flatten().collect();
+        if selection.sorted {
+            series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         }
-        self.series
+        series
+    }
+}
+
+/// What several sources have of a series, in order.
+struct Pieces {
+    labels: Labels,
+    first: SampleSet,
+    later: Vec<SampleSet>,
+}
+
+impl Pieces {
+    /// All of it as one, with or without staleness markers.
+    fn whole(self, markers: bool) -> SeriesData {
+        let SampleSet { mut samples, mut histograms } = self.first;
+        samples.reserve_exact(self.later.iter().map(|piece| piece.samples.len()).sum());
+        for mut piece in self.later {
+            samples.append(&mut piece.samples);
+            histograms.append(&mut piece.histograms);
+        }
+        if !markers {
+            samples.retain(|sample| !is_stale(sample.value));
+        }
+        SeriesData { labels: self.labels, samples, histograms }
     }
 }
 
@@ -97,6 +147,27 @@ fn parts_in(
     let within = (start.max(span.start), end.min(span.end.minus(INSTANT)));
     let parts = span.parts.iter().filter(move |part| part.overlaps(within.0, within.1));
     parts.map(move |part| (part, within))
+}
+
+/// Reads a partition, several runs of its series at a time where there are threads for it.
+fn parts_of(
+    partition: &Partition,
+    range: Range,
+    selection: &Selection,
+    read: &Read,
+) -> Result<Vec<Part>, StoreError> {
+    let candidates = partition.candidates(&selection.matchers)?;
+    by_runs(&selection.helpers, candidates, |ranks| {
+        let mut series = Vec::new();
+        let take = &mut |labels: &Labels, points: SampleSet| {
+            read.add(&points)?;
+            series.push((labels.clone(), points));
+            check_series(series.len())
+        };
+        let what = (range, selection.column);
+        let outcome = partition.select_of(&ranks, &selection.matchers, what, take);
+        Ok(Part { series, outcome })
+    })
 }
 
 fn check_series(count: usize) -> Result<(), StoreError> {
@@ -117,6 +188,9 @@ fn check_texts(count: usize) -> Result<(), StoreError> {
 
 /// Collects something of the series that match and have samples in a range.
 trait Gather {
+    /// What comes from now on may have been there already; one source names each series once.
+    fn next_source(&mut self) {}
+
     /// All that a partition has.
     fn partition(
         &mut self,
@@ -132,10 +206,21 @@ trait Gather {
     fn take(&mut self, labels: &Labels) -> Result<(), StoreError>;
 }
 
-/// The series themselves, by hash: to compare labels is what a sorted set would do most of the time.
-struct AllSeries(HashSet<Labels>);
+/// The series themselves, in the order in which they are found.
+#[derive(Default)]
+struct AllSeries {
+    found: Vec<Labels>,
+    /// The same by hash, once more than one source has any.
+    known: Option<HashSet<Labels>>,
+}
 
 impl Gather for AllSeries {
+    fn next_source(&mut self) {
+        if self.known.is_none() && !self.found.is_empty() {
+            self.known = Some(self.found.iter().cloned().collect());
+        }
+    }
+
     fn partition(
         &mut self,
         partition: &Partition,
@@ -146,14 +231,14 @@ impl Gather for AllSeries {
     }
 
     fn wants(&self, labels: &Labels) -> bool {
-        !self.0.contains(labels)
+        self.known.as_ref().is_none_or(|known| !known.contains(labels))
     }
 
     fn take(&mut self, labels: &Labels) -> Result<(), StoreError> {
-        if !self.0.contains(labels) {
-            self.0.insert(labels.clone());
+        if self.known.as_mut().is_none_or(|known| known.insert(labels.clone())) {
+            self.found.push(labels.clone());
         }
-        check_series(self.0.len())
+        check_series(self.found.len())
     }
 }
 
@@ -194,17 +279,20 @@ impl Gather for Texts<'_> {
 impl Snapshot {
     /// Partitions lie before the head, and spans of tiers are in order, so that samples come in order.
     fn read(&self, selection: &Selection, found: &mut Found) -> Result<(), StoreError> {
-        let Selection { matchers, start, end, resolution, column, .. } = selection;
-        let spans = self.spans((*start, *end), *resolution);
+        let Selection { matchers, start, end, resolution, .. } = selection;
+        let (spans, read) = (self.spans((*start, *end), *resolution), Read::default());
         self.for_each_part(&spans, (*start, *end), &mut |partition, within| {
             found.next_source();
-            let take = &mut |labels: &Labels, series| found.take(labels, series);
-            partition.select(matchers, within, *column, take)
+            for Part { series, outcome } in parts_of(partition, within, selection, &read)? {
+                series.into_iter().try_for_each(|(labels, points)| found.take(labels, points))?;
+                self.served(outcome)?;
+            }
+            Ok(Losses::new())
         })?;
         found.rollups.extend(spans.iter().filter_map(Span::rollups));
         found.next_source();
         for some in self.head.matching(matchers).chunks(HEAD_AT_ONCE) {
-            self.read_head(selection, some, found)?;
+            self.read_head(selection, some, (found, &read))?;
         }
         Ok(())
     }
@@ -214,21 +302,22 @@ impl Snapshot {
         &self,
         selection: &Selection,
         series: &[Arc<Series>],
-        found: &mut Found,
+        (found, read): (&mut Found, &Read),
     ) -> Result<(), StoreError> {
         let range = (selection.start, selection.end);
-        let read = |series: &Arc<Series>| {
+        let points_of = |series: &Series| {
             let newest = selection.newest.then(|| self.newest_open(series, range)).flatten();
             let mut points = newest.unwrap_or_else(|| self.read_open(series, range));
             partition::as_column(&mut points.samples, selection.column);
-            points
+            read.add(&points).map(|()| points)
         };
         let runs = by_runs(&selection.helpers, series.iter().collect(), |run| {
-            Ok::<_, StoreError>(run.into_iter().map(|series| (series, read(series))).collect())
+            let each = run.into_iter().map(|series| Ok((series.labels(), points_of(series)?)));
+            each.collect::<Result<Vec<_>, StoreError>>()
         })?;
-        let read = runs.into_iter().flat_map(|run: Vec<_>| run);
-        for (series, points) in read.filter(|(_, points)| !points.is_empty()) {
-            found.take(series.labels(), points)?;
+        for (labels, points) in runs.into_iter().flatten().filter(|(_, points)| !points.is_empty())
+        {
+            found.take(labels.clone(), points)?;
         }
         Ok(())
     }
@@ -309,11 +398,11 @@ impl Snapshot {
         selectors: &[Vec<Matcher>],
         range: (Timestamp, Timestamp),
     ) -> Result<Vec<Labels>, StoreError> {
-        let mut found = AllSeries(HashSet::new());
-        self.gather(selectors, range, &mut found)?;
-        let mut found: Vec<Labels> = found.0.into_iter().collect();
-        found.sort_unstable();
-        Ok(found)
+        let mut all = AllSeries::default();
+        self.gather(selectors, range, &mut all)?;
+        // What is found is in order for long stretches, which a stable sort makes use of.
+        all.found.sort();
+        Ok(all.found)
     }
 
     /// The label names, or the values of one label, that such series have.
@@ -340,8 +429,10 @@ impl Snapshot {
         let spans = self.spans(range, range.1.since(range.0) / SERIES_STRETCHES);
         for matchers in selectors {
             self.for_each_part(&spans, range, &mut |partition, within| {
+                gather.next_source();
                 gather.partition(partition, matchers, within)
             })?;
+            gather.next_source();
             self.gather_open(matchers, range, gather)?;
         }
         Ok(())

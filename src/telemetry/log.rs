@@ -12,7 +12,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tracing::{Dispatch, level_filters::LevelFilter};
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload};
+use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload};
 
 pub use output::is_under_journal;
 use rotate::RotatingFile;
@@ -185,7 +185,7 @@ fn build(options: &LogOptions, under_journal: bool) -> Result<(Dispatch, LogHand
     let file = RotatingFile::open(options, &lines_lost)?.map(Arc::new);
     let journal = if under_journal && file.is_none() { output::journal() } else { None };
     let output = match (journal, &file) {
-        (Some(journal), _) => journal.boxed(),
+        (Some(journal), _) => journal,
         (None, Some(file)) => output::lines(options.format, false, Arc::clone(file)),
         (None, None) => output::stderr(options.format, lines_lost.clone()),
     };

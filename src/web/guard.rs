@@ -10,12 +10,16 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
 use tokio::time::{Instant, timeout};
 
-use crate::{limits, telemetry::events::WebEvents};
+use crate::{
+    access::{self, Need, Role, Roles},
+    limits,
+    telemetry::events::WebEvents,
+};
 
 use super::{
     failure::ApiError,
     hosts::{Hosts, is_same_origin},
-    routes::route_of,
+    routes::{OTHER, route_of},
 };
 
 /// Sent with every answer. There is no CORS header at all: no other page may read us.
@@ -40,6 +44,7 @@ enum Refusal {
     NoHost,
     Host(String),
     Origin(String),
+    Role(Role),
 }
 
 impl Guard {
@@ -47,7 +52,7 @@ impl Guard {
         Self { hosts: Arc::new(hosts), events }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Refusal> {
+    fn check(&self, request: &Request, route: &str) -> Result<(), Refusal> {
         let headers = request.headers();
         // An absolute URI goes before the header (RFC 9112, 3.2.2).
         let host = request.uri().authority().map(Authority::as_str);
@@ -59,7 +64,7 @@ impl Guard {
             Some(origin) if !origin.to_str().is_ok_and(|origin| is_same_origin(origin, host)) => {
                 Err(Refusal::Origin(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
             }
-            _ => Ok(()),
+            _ => check_role(route),
         }
     }
 
@@ -82,9 +87,28 @@ impl Guard {
                 let message = format!("pages of {origin:?} may not ask Balefire");
                 (StatusCode::FORBIDDEN, "origin", origin, message)
             }
+            Refusal::Role(role) => {
+                let message = format!("this needs the role {role}, which nobody has over HTTP");
+                (StatusCode::FORBIDDEN, "role", role.to_string(), message)
+            }
         };
         self.events.request_refused(reason, &detail);
         ApiError { status, kind: "forbidden", message }.into_response()
+    }
+}
+
+/// Whether everybody may ask for `route`: HTTP knows nobody apart yet, and who comes is a viewer.
+fn check_role(route: &str) -> Result<(), Refusal> {
+    let need = match access::route(route) {
+        Some(need) => need,
+        // Leads nowhere, and is told so.
+        None if route == OTHER => Need::Nothing,
+        None => Need::Role(Role::Admin),
+    };
+    if need.is_met_by(Roles::from(Role::Viewer)) {
+        Ok(())
+    } else {
+        Err(Refusal::Role(need.least()))
     }
 }
 
@@ -95,7 +119,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// Lets a request through, or refuses it.
 pub(super) async fn watch(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let (start, route) = (Instant::now(), route_of(request.uri().path()));
-    let mut response = match guard.check(&request) {
+    let mut response = match guard.check(&request, route) {
         Ok(()) => in_time(request, next).await,
         Err(refusal) => guard.refuse(refusal),
     };

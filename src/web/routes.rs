@@ -128,9 +128,12 @@ where
     get(handler.clone()).post(handler)
 }
 
+/// What metrics call a path that leads nowhere.
+pub(super) const OTHER: &str = "other";
+
 /// A path as own metrics name it: a bounded number of names.
 pub(super) fn route_of(path: &str) -> &'static str {
-    ROUTES.iter().find(|route| route.matches(path)).map_or("other", |route| route.path)
+    ROUTES.iter().find(|route| route.matches(path)).map_or(OTHER, |route| route.path)
 }
 
 /// All routes behind the guard.
@@ -173,6 +176,15 @@ fn refusal(uri: &Uri, status: StatusCode, kind: &'static str, message: String) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_access_has_a_row_for_each_route_and_no_other() {
+        let mut own: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+        let mut rows: Vec<&str> = crate::access::ROUTES.iter().map(|(path, _)| *path).collect();
+        own.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(own, rows, "the router, and src/access/calls.rs");
+    }
 
     #[test]
     fn paths_have_a_bounded_number_of_names() {

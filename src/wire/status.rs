@@ -21,6 +21,15 @@ pub fn status(code: ErrorCode, message: &str, fields: &[InvalidField]) -> Status
     Status::with_error_details(grpc_code(code), message, details)
 }
 
+/// A status for somebody who may not: `google.rpc.ErrorInfo` with what would mend it.
+pub fn refusal(message: &str, facts: &[(&str, String)]) -> Status {
+    let code = ErrorCode::PermissionDenied;
+    let facts = facts.iter().map(|(name, fact)| ((*name).to_owned(), fact.clone()));
+    let facts: HashMap<String, String> = facts.collect();
+    let details = ErrorDetails::with_error_info(code.name(), ERROR_DOMAIN, facts);
+    Status::with_error_details(grpc_code(code), message, details)
+}
+
 impl From<InvalidField> for Status {
     fn from(invalid: InvalidField) -> Self {
         status(ErrorCode::InvalidArgument, &invalid.to_string(), &[invalid])

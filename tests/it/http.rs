@@ -19,7 +19,7 @@ fn exchange(address: &str, head: &str) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no HTTP: {answer}")), answer)
 }
 
-fn get(address: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
 }
 

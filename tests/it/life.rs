@@ -1,12 +1,16 @@
 //! Starting, stopping, reloading; and what is said when that cannot be.
 
-use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    time::Duration,
+};
 
 use balefire::{limits, wire::v1::ListTargetsRequest};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::fixture::{Daemon, Home, eventually, is_listening, text};
+use crate::fixture::{Daemon, Home, PATIENCE, eventually, is_listening, text};
 
 const ONE_TARGET: &str = r#"
 [[targets]]
@@ -26,6 +30,9 @@ name = "foghorn"
 kind = "http"
 url = "http://127.0.0.1:9/"
 "#;
+
+/// How a client of HTTP/2 begins: a fixed text, and settings without any.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn target_names(daemon: &Daemon) -> Vec<String> {
     let answer = daemon.targets().await.list_targets(ListTargetsRequest::default()).await;
@@ -87,6 +94,27 @@ async fn a_second_signal_ends_it_at_once() {
     drop(held);
 }
 
+/// As with a socket unit of systemd, which outlives the service.
+#[test]
+fn clients_of_a_socket_that_was_passed_wait_while_there_is_no_daemon() {
+    let home = Home::new("");
+    let path = home.path("sock");
+    let listener = UnixListener::bind(&path).expect("a short path");
+    let mut daemon = home.start_with(&listener);
+    assert!(daemon.cli(&["status"]).status.success());
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait_for_end(limits::STOP_DEADLINE).success(), "{}", daemon.log());
+    let home = daemon.into_home();
+    assert!(path.exists(), "the file is systemd's");
+    let early = UnixStream::connect(&path).expect("somebody listens, if nobody answers");
+    let daemon = home.start_with(&listener);
+    assert!(daemon.cli(&["status"]).status.success());
+    // HTTP/2's server speaks first, to whoever has waited.
+    early.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    (&early).write_all(PREFACE).expect("it is open");
+    (&early).read_exact(&mut [0; 9]).expect("it is answered");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_hang_up_reads_the_configuration_again() {
     let daemon = Daemon::start(ONE_TARGET);
@@ -103,12 +131,7 @@ async fn a_hang_up_reads_the_configuration_again() {
 fn a_client_that_does_not_listen_cannot_hold_up_the_stop() {
     let mut daemon = Daemon::start("");
     let mut client = UnixStream::connect(daemon.home().path("sock")).expect("the daemon listens");
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    client
-        .write_all(preface)
-        .and_then(|()| client.write_all(&empty_settings))
-        .expect("it takes them");
+    client.write_all(PREFACE).expect("it takes it");
     daemon.signal(Signal::TERM);
     let status = daemon.wait_for_end(limits::STOP_DEADLINE);
     assert!(status.success(), "{status}\n{}", daemon.log());

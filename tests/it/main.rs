@@ -3,6 +3,7 @@
 //! Start reading at [`fixture::Daemon`]. Nothing here sleeps for a guess: tests wait for facts, with a
 //! deadline.
 
+mod access;
 mod alerts;
 mod bad_input;
 mod crash;

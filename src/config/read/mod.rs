@@ -19,6 +19,7 @@ use super::{
     surroundings::{Places, Surroundings},
 };
 use crate::{
+    access::{Role, Rules, Subject},
     collect::COLLECTORS,
     limits,
     model::{Labels, METRIC_NAME},
@@ -68,6 +69,7 @@ pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> 
     let state_dir = state_dir(&mut root, places);
     let socket = socket(&mut root, places, &state_dir);
     let socket_group = root.optional("socket_group").map(|said| said.value);
+    let access = access(root.section("access"));
     let global = global(root.section("global"), environment.as_deref());
     let http = http(root.section("http"));
     let log = log(root.section("log"));
@@ -85,6 +87,7 @@ pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> 
         state_dir,
         socket,
         socket_group,
+        access,
         http,
         log,
         collect: CollectOptions { interval: global.scrape_interval, collectors },
@@ -130,6 +133,33 @@ fn socket(root: &mut Section<'_>, places: &Places, state_dir: &Path) -> PathBuf 
         root.problem("socket", &socket.origin, message);
     }
     socket.value
+}
+
+/// `[access]`: a list for each role, and one for whom nothing is to be granted.
+fn access(mut section: Section<'_>) -> Rules {
+    let mut rules = Rules::default();
+    let lists = Role::ALL.map(|role| (role.name(), Some(role)));
+    for (key, role) in lists.into_iter().chain([("none", None)]) {
+        for name in
+            section.take_if(key, Vec::new(), |names: &Vec<String>| check_subjects(names)).value
+        {
+            // `take_if` has let through what names somebody only.
+            if let Ok(subject) = Subject::parse(&name) {
+                rules.grant(role, subject);
+            }
+        }
+    }
+    section.finish();
+    rules
+}
+
+fn check_subjects(names: &[String]) -> Result<(), String> {
+    if names.len() > limits::ACCESS_SUBJECTS_MAX {
+        let most = limits::ACCESS_SUBJECTS_MAX;
+        return Err(format!("has {} names, {most} at most; name a group", names.len()));
+    }
+    let stranger = names.iter().find_map(|name| Some((name, Subject::parse(name).err()?)));
+    stranger.map_or(Ok(()), |(name, invalid)| Err(format!("{name:?} {invalid}")))
 }
 
 /// `[global]`

@@ -15,9 +15,6 @@ use crate::promql::{
     plan::Aggregation,
 };
 
-/// A way to rank two numbers.
-type Ranking = fn(f64, f64) -> Ordering;
-
 /// NaN comes last, whichever way the numbers go.
 fn descending(a: f64, b: f64) -> Ordering {
     a.is_nan().cmp(&b.is_nan()).then_with(|| b.partial_cmp(&a).unwrap_or(Ordering::Equal))
@@ -60,27 +57,38 @@ pub(super) fn evaluate(
     Ok(out)
 }
 
+/// So many steps are ranked side by side, so that memory is walked in order.
+const STEPS_AT_ONCE: usize = 16;
+
 fn ranked(
     evaluator: &mut Evaluator<'_>,
     members: &[&Column],
     wanted: &[usize],
-    (name, order): (&str, Ranking),
+    (name, order): (&str, impl Fn(f64, f64) -> Ordering + Copy),
 ) -> Result<Vec<Column>> {
     // Equal values go by their labels, so that the choice is always the same.
-    let before = |a: &(f64, usize), b: &(f64, usize)| {
+    let before = |a: &Ranked, b: &Ranked| {
         order(a.0, b.0).then_with(|| members[a.1].labels.cmp(&members[b.1].labels))
     };
     let mut kept: Vec<Option<Column>> = vec![None; members.len()];
-    let mut ranking = Vec::with_capacity(members.len());
-    for (step, count) in wanted.iter().enumerate() {
+    for (block, counts) in wanted.chunks(STEPS_AT_ONCE).enumerate() {
         evaluator.limits.check_cancelled()?;
-        rank(members, step, &mut ranking, (name, &mut evaluator.notes));
-        if (1..ranking.len()).contains(count) {
-            ranking.select_nth_unstable_by(*count, before);
+        let first = block * STEPS_AT_ONCE;
+        let mut best: Vec<Best> = counts.iter().map(|count| Best::of(*count)).collect();
+        for (index, column) in members.iter().enumerate() {
+            for (best, step) in best.iter_mut().zip(first..) {
+                match column.slot(step) {
+                    Slot::Absent => {}
+                    Slot::Float(value) => best.add((value, index), before),
+                    Slot::Histogram(_) => evaluator.notes.inform_of_ignored_in(name),
+                }
+            }
         }
-        for (value, index) in ranking.iter().take(*count) {
-            let new = || Column::empty(members[*index].labels.clone(), wanted.len());
-            kept[*index].get_or_insert_with(new).values[step] = *value;
+        for (best, step) in best.into_iter().zip(first..) {
+            for (value, index) in best.finish(before) {
+                let new = || Column::empty(members[index].labels.clone(), wanted.len());
+                kept[index].get_or_insert_with(new).values[step] = value;
+            }
         }
     }
     let mut kept: Vec<(usize, Column)> =
@@ -91,20 +99,48 @@ fn ranked(
     Ok(kept.into_iter().map(|(_, column)| column).collect())
 }
 
-/// The numbers of a step with their places; histograms have no rank.
-fn rank(
-    members: &[&Column],
-    step: usize,
-    ranking: &mut Vec<(f64, usize)>,
-    (name, notes): (&str, &mut Notes),
-) {
-    ranking.clear();
-    for (index, column) in members.iter().enumerate() {
-        match column.slot(step) {
-            Slot::Absent => {}
-            Slot::Float(value) => ranking.push((value, index)),
-            Slot::Histogram(_) => notes.inform_of_ignored_in(name),
+/// A value of a step, and whose it is.
+type Ranked = (f64, usize);
+
+/// The first so many of a step, found as values come.
+struct Best {
+    count: usize,
+    /// Those that may be among them, in no order; cut down whenever they are twice as many.
+    values: Vec<Ranked>,
+    /// The last one that could be among them when they were cut.
+    last: Option<Ranked>,
+}
+
+impl Best {
+    fn of(count: usize) -> Self {
+        Self { count, values: Vec::new(), last: None }
+    }
+
+    #[inline]
+    fn add(&mut self, value: Ranked, before: impl Fn(&Ranked, &Ranked) -> Ordering) {
+        if self.last.is_some_and(|last| before(&value, &last).is_gt()) {
+            return;
         }
+        self.values.push(value);
+        if self.values.len() >= self.count.saturating_mul(2) {
+            self.cut(before);
+        }
+    }
+
+    fn cut(&mut self, before: impl Fn(&Ranked, &Ranked) -> Ordering) {
+        match self.count.checked_sub(1) {
+            None => self.values.clear(),
+            Some(last) if last < self.values.len() => {
+                self.last = Some(*self.values.select_nth_unstable_by(last, before).1);
+                self.values.truncate(self.count);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn finish(mut self, before: impl Fn(&Ranked, &Ranked) -> Ordering) -> Vec<Ranked> {
+        self.cut(before);
+        self.values
     }
 }
 

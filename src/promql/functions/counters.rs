@@ -4,24 +4,45 @@ use std::sync::Arc;
 
 use crate::{
     model::{Histogram, HistogramSample, Incompatible, ResetHint, Sample},
-    promql::{PointValue, columns::Timed, notes::Notes},
+    promql::{
+        PointValue, QueryError,
+        columns::{Evaluated, Timed},
+        notes::Notes,
+        rollups::Reading,
+    },
 };
 
 use super::{
-    Window,
+    Call, Window,
     mixed::{Mixed, last_two, was_reset},
+    windows::{Shape, Slide, slide},
 };
 
-pub(super) fn rate(window: &Window<'_>) -> Option<f64> {
-    extrapolated(window, Counter::Yes).map(|increase| increase / window.seconds)
+type Result<T, E = QueryError> = std::result::Result<T, E>;
+
+pub(super) fn rate(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    evaluate(call, &Extrapolated { counter: Counter::Yes, per_second: true })
 }
 
-pub(super) fn increase(window: &Window<'_>) -> Option<f64> {
-    extrapolated(window, Counter::Yes)
+pub(super) fn increase(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    evaluate(call, &Extrapolated { counter: Counter::Yes, per_second: false })
 }
 
-pub(super) fn delta(window: &Window<'_>) -> Option<f64> {
-    extrapolated(window, Counter::No)
+pub(super) fn delta(call: &mut Call<'_, '_>) -> Result<Evaluated> {
+    evaluate(call, &Extrapolated { counter: Counter::No, per_second: false })
+}
+
+fn evaluate(call: &mut Call<'_, '_>, body: &Extrapolated) -> Result<Evaluated> {
+    let windows = call.windows(0, Reading::Differences)?;
+    let shape = Shape { keeps_name: false, wants_counter: body.counter == Counter::Yes };
+    slide(call, windows, (body, shape), &[])
+}
+
+/// The difference over a window, extrapolated to its edges. A type of its own, and not a function that
+/// is called for each window: most of what dashboards and alerts ask for is this.
+struct Extrapolated {
+    counter: Counter,
+    per_second: bool,
 }
 
 /// Whether a falling value means a reset.
@@ -31,25 +52,48 @@ enum Counter {
     No,
 }
 
-/// The difference between first and last sample, extrapolated to the window's edges: to an edge
-/// that is near, else by half the average distance of samples; a counter not below zero. Near is what
-/// lies within the average distance, or within the resolution where rollups stand at that edge.
-fn extrapolated(window: &Window<'_>, counter: Counter) -> Option<f64> {
-    let [first, .., last] = window.samples else { return None };
-    let mut difference = last.value - first.value;
-    if counter == Counter::Yes {
-        // In this order, since sums of huge numbers overflow in another.
-        difference = window.falls.iter().fold(difference, |sum, fall| sum + fall.value);
+impl Slide for Extrapolated {
+    type State = ();
+
+    #[expect(
+        clippy::inline_always,
+        reason = "a quarter of what rates take goes into the call else"
+    )]
+    #[inline(always)]
+    fn floats(&self, (): &mut (), window: &Window<'_>) -> Option<f64> {
+        let [first, .., last] = window.samples else { return None };
+        let mut difference = last.value - first.value;
+        if self.counter == Counter::Yes {
+            // In this order, since sums of huge numbers overflow in another.
+            difference = window.falls.iter().fold(difference, |sum, fall| sum + fall.value);
+        }
+        let rises = self.counter == Counter::Yes && difference > 0.0 && first.value >= 0.0;
+        let since_zero = rises.then_some((first.value, difference));
+        let (reached, between) = reach(window, window.samples, since_zero);
+        let seconds = if self.per_second { window.seconds } else { 1.0 };
+        Some(difference * (reached / (between * seconds)))
     }
-    let rises = counter == Counter::Yes && difference > 0.0 && first.value >= 0.0;
-    let since_zero = rises.then_some((first.value, difference));
-    Some(difference * factor(window, window.samples, since_zero))
+
+    fn mixed(&self, (): &mut (), window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
+        let increase = extrapolated_histogram(window, self.counter, notes)?;
+        let increase =
+            if self.per_second { increase.times(1.0 / window.seconds) } else { increase };
+        Some(point(increase))
+    }
 }
 
-/// How much more a window holds than what lies between its first and last sample. `since_zero` is where
-/// a counter stood at the first one, and by how much it rose since then: it was not below zero before.
-fn factor<T: Timed>(window: &Window<'_>, samples: &[T], since_zero: Option<(f64, f64)>) -> f64 {
-    let [first, .., last] = samples else { return f64::NAN };
+/// How many milliseconds a window's samples are taken to stand for, and how many lie between the first and
+/// the last. They reach to an edge of the window that is near, else by half the average distance of
+/// samples; a counter not below zero. Near is what lies within the average distance, or within the
+/// resolution where rollups stand at that edge. `since_zero` is where a counter stood at the first sample,
+/// and by how much it rose since then.
+#[inline]
+fn reach<T: Timed>(
+    window: &Window<'_>,
+    samples: &[T],
+    since_zero: Option<(f64, f64)>,
+) -> (f64, f64) {
+    let [first, .., last] = samples else { return (f64::NAN, 1.0) };
     let between = (last.millis() - first.millis()) as f64;
     let gaps = Gaps { sampled: between, count: (samples.len() - 1) as f64 };
     let mut before = gaps.stretched(first.millis() - window.start, window.edges.0);
@@ -59,7 +103,7 @@ fn factor<T: Timed>(window: &Window<'_>, samples: &[T], since_zero: Option<(f64,
         before = between * (value / difference);
     }
     let after = gaps.stretched(window.end - last.millis(), window.edges.1);
-    (between + before + after) / between
+    (between + before + after, between)
 }
 
 /// The time between samples of a window, in milliseconds in all, and how many gaps that is.
@@ -71,6 +115,7 @@ struct Gaps {
 impl Gaps {
     /// How far beyond its outermost sample a series is taken to reach, towards an edge of the window that
     /// is `gap` away and lies among rollups of `resolution`; all in milliseconds.
+    #[inline]
     fn stretched(&self, gap: i64, resolution: i64) -> f64 {
         let (gap, resolution) = (gap as f64, resolution as f64);
         // Without a division: this is done twice for each series and step.
@@ -107,24 +152,11 @@ pub(super) fn idelta(window: &Window<'_>) -> Option<f64> {
     Some(last.value - before.value)
 }
 
-pub(super) fn rate_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
-    let increase = extrapolated_histogram(window, Counter::Yes, notes)?;
-    Some(point(increase.times(1.0 / window.seconds)))
-}
-
-pub(super) fn increase_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
-    extrapolated_histogram(window, Counter::Yes, notes).map(point)
-}
-
-pub(super) fn delta_mixed(window: &Window<'_>, notes: &mut Notes) -> Option<PointValue> {
-    extrapolated_histogram(window, Counter::No, notes).map(point)
-}
-
 fn point(histogram: Histogram) -> PointValue {
     PointValue::Histogram(Arc::new(histogram))
 }
 
-/// As [`extrapolated`], for windows of histograms.
+/// As [`Extrapolated`] has it, for windows of histograms.
 fn extrapolated_histogram(
     window: &Window<'_>,
     counter: Counter,
@@ -142,8 +174,8 @@ fn extrapolated_histogram(
     let difference =
         difference.map_err(|why| notes.warn_of_incompatible(why, window.metric)).ok()?;
     warn_of_kind(window, window.histograms, counter, notes);
-    let factor = factor(window, window.histograms, None);
-    Some(difference.times(factor).hinted(ResetHint::Gauge))
+    let (reached, between) = reach(window, window.histograms, None);
+    Some(difference.times(reached / between).hinted(ResetHint::Gauge))
 }
 
 /// A rate of gauges, a delta of counters: both are probably mistakes.

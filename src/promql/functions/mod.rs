@@ -154,15 +154,6 @@ impl Function {
         Self { body, ..self }
     }
 
-    /// For range functions that make sense on counters only.
-    const fn of_counters(self) -> Self {
-        let body = match self.body {
-            Body::Window(body) => Body::Window(WindowBody { wants_counter: true, ..body }),
-            body => body,
-        };
-        Self { body, ..self }
-    }
-
     /// For range functions whose result is still the same metric.
     const fn keeping_name(self) -> Self {
         let body = match self.body {
@@ -252,9 +243,12 @@ pub static FUNCTIONS: &[Function] = &[
     Function::whole("day_of_year", "1 to 366, UTC", (&[V], 0), date::day_of_year),
     Function::whole("days_in_month", "28 to 31, UTC", (&[V], 0), date::days_in_month),
     Function::map("deg", "radians to degrees", math::degrees),
-    Function::window("delta", "difference over the window, extrapolated", &[M], counters::delta)
-        .reading(Reading::Differences)
-        .mixed(counters::delta_mixed),
+    Function::whole(
+        "delta",
+        "difference over the window, extrapolated",
+        (&[M], 1),
+        counters::delta,
+    ),
     Function::window("deriv", "slope per second, by regression", &[M], over_time::deriv)
         .reading(PAIRS),
     Function::window(
@@ -299,10 +293,7 @@ pub static FUNCTIONS: &[Function] = &[
     Function::window("idelta", "difference of the last two samples", &[M], counters::idelta)
         .reading(PAIRS)
         .mixed(counters::idelta_mixed),
-    Function::window("increase", "increase of a counter", &[M], counters::increase)
-        .reading(Reading::Differences)
-        .of_counters()
-        .mixed(counters::increase_mixed),
+    Function::whole("increase", "increase of a counter", (&[M], 1), counters::increase),
     Function::whole("info", "labels of info metrics added", (&[V, V], 1), info::evaluate),
     Function::window("irate", "rate between the last two samples", &[M], counters::irate)
         .reading(PAIRS)
@@ -359,10 +350,7 @@ pub static FUNCTIONS: &[Function] = &[
     Function::map("rad", "degrees to radians", math::radians),
     Function::whole("range", "seconds from the first step to the last", (&[], 0), vectors::range)
         .returning(S),
-    Function::window("rate", "increase of a counter per second", &[M], counters::rate)
-        .reading(Reading::Differences)
-        .of_counters()
-        .mixed(counters::rate_mixed),
+    Function::whole("rate", "increase of a counter per second", (&[M], 1), counters::rate),
     Function::window("resets", "how often a counter was reset", &[M], over_time::resets)
         .reading(PAIRS)
         .mixed(over_time::resets_mixed),

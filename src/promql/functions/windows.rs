@@ -7,8 +7,8 @@ use crate::{
     promql::{
         Limits, PointValue, QueryError, SeriesData,
         columns::{
-            Column, Cursor, Evaluated, Grid, Ranged, Windows, absent, compact, distinct, is_absent,
-            of_one_metric,
+            Column, Cursor, Evaluated, Grid, Ranged, Timed, Windows, absent, compact, distinct,
+            first_after, is_absent, of_one_metric,
         },
         eval::too_many_histograms,
         notes::Notes,
@@ -28,7 +28,6 @@ pub(super) struct WindowBody {
     /// What the scalar arguments must be.
     pub(super) check: fn(&[f64]) -> Result<()>,
     pub(super) keeps_name: bool,
-    pub(super) wants_counter: bool,
     pub(super) reading: Reading,
 }
 
@@ -61,6 +60,23 @@ pub(super) struct Window<'a> {
 }
 
 impl Window<'_> {
+    const fn empty() -> Self {
+        Window {
+            samples: &[],
+            histograms: &[],
+            metric: "",
+            start: 0,
+            end: 0,
+            seconds: 0.0,
+            now: 0,
+            parameters: &[],
+            resolution: 0,
+            edges: (0, 0),
+            counts: &[],
+            falls: &[],
+        }
+    }
+
     pub(super) fn values(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
         self.samples.iter().map(|sample| sample.value)
     }
@@ -104,9 +120,9 @@ fn without_histograms<S: Slide + ?Sized>(
 
 impl WindowBody {
     pub(super) const fn of(apply: fn(&Window<'_>) -> Option<f64>) -> Self {
-        let (mixed, keeps_name, wants_counter) = (None, false, false);
+        let (mixed, keeps_name) = (None, false);
         let reading = Reading::Samples { room: 1 };
-        Self { apply, mixed, check: anything, keeps_name, wants_counter, reading }
+        Self { apply, mixed, check: anything, keeps_name, reading }
     }
 }
 
@@ -145,7 +161,7 @@ pub(super) fn evaluate(call: &mut Call<'_, '_>, body: WindowBody) -> Result<Eval
     if !windows.series.is_empty() {
         parameters.iter().try_for_each(|parameters| (body.check)(parameters))?;
     }
-    let shape = Shape { keeps_name: body.keeps_name, wants_counter: body.wants_counter };
+    let shape = Shape { keeps_name: body.keeps_name, wants_counter: false };
     slide(call, windows, (&body, shape), &parameters)
 }
 
@@ -214,24 +230,11 @@ impl<S: Slide> Sliding<'_, S> {
         let Ranged { data, counts } = series;
         let falls =
             if self.shape.wants_counter { counters::falls(&data.samples) } else { Vec::new() };
-        let mut walk = Walk::new(&data, &counts, &falls);
-        let mut state = S::State::default();
         let mut column = Column::empty(data.labels.clone(), self.ends.len());
-        for (step, end) in self.ends.iter().enumerate() {
-            if step % WINDOWS_AT_ONCE == 0 {
-                self.limits.check_cancelled()?;
-            }
-            if !walk.move_to(&self.reach.frame(*end)) {
-                continue;
-            }
-            let window = &mut walk.window;
-            window.now = self.grid.time(step);
-            window.parameters = self.parameters.get(step).map_or(&[], Vec::as_slice);
-            if window.histograms.is_empty() {
-                column.values[step] = self.body.floats(&mut state, window).unwrap_or_else(absent);
-            } else {
-                column.put(step, self.body.mixed(&mut state, window, notes));
-            }
+        if self.reach.has_rollups() || !data.histograms.is_empty() {
+            self.fill(&mut column, Walk::new(&data, &counts, &falls), notes)?;
+        } else {
+            self.fill_plainly(&mut column, &data.samples, &falls)?;
         }
         let weight = column.histogram_weight();
         let before = self.weight.fetch_add(weight, Ordering::Relaxed);
@@ -243,6 +246,76 @@ impl<S: Slide> Sliding<'_, S> {
             column.drop_name();
         }
         Ok(column)
+    }
+
+    fn fill<'a>(
+        &'a self,
+        column: &mut Column,
+        mut walk: Walk<'a>,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        let mut state = S::State::default();
+        for (step, end) in self.ends.iter().enumerate() {
+            if step % WINDOWS_AT_ONCE == 0 {
+                self.limits.check_cancelled()?;
+            }
+            if !walk.move_to(&self.reach.frame(*end)) {
+                continue;
+            }
+            let window = &mut walk.window;
+            window.now = self.grid.time(step);
+            window.parameters = self.parameters_at(step);
+            if window.histograms.is_empty() {
+                column.values[step] = self.body.floats(&mut state, window).unwrap_or_else(absent);
+            } else {
+                column.put(step, self.body.mixed(&mut state, window, notes));
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`fill`](Self::fill), where there are neither rollups nor histograms: what nearly all series are,
+    /// so that it has a loop of its own.
+    fn fill_plainly(
+        &self,
+        column: &mut Column,
+        samples: &[Sample],
+        falls: &[Sample],
+    ) -> Result<()> {
+        let labels = column.labels.clone();
+        let metric = labels.metric();
+        let (mut state, length) = (S::State::default(), self.reach.frame(0).length());
+        let (mut from, mut to, mut fallen) = (0, 0, Cursor::new());
+        for (step, end) in self.ends.iter().enumerate() {
+            if step % WINDOWS_AT_ONCE == 0 {
+                self.limits.check_cancelled()?;
+            }
+            let start = end.saturating_sub(length);
+            from = first_after(samples, from, start);
+            to = first_after(samples, to.max(from), *end);
+            let [first, ..] = &samples[from..to] else { continue };
+            let window = Window {
+                samples: &samples[from..to],
+                metric,
+                start,
+                end: *end,
+                seconds: length as f64 / 1000.0,
+                now: self.grid.time(step),
+                parameters: self.parameters_at(step),
+                falls: if falls.is_empty() {
+                    falls
+                } else {
+                    fallen.window(falls, first.millis(), *end)
+                },
+                ..Window::empty()
+            };
+            column.values[step] = self.body.floats(&mut state, &window).unwrap_or_else(absent);
+        }
+        Ok(())
+    }
+
+    fn parameters_at(&self, step: usize) -> &[f64] {
+        self.parameters.get(step).map_or(&[], Vec::as_slice)
     }
 
     /// A rate of something that is no counter is a common mistake; the name tells.
@@ -275,20 +348,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(data: &'a SeriesData, counts: &'a [Sample], falls: &'a [Sample]) -> Self {
-        let window = Window {
-            samples: &[],
-            histograms: &[],
-            metric: data.labels.metric(),
-            start: 0,
-            end: 0,
-            seconds: 0.0,
-            now: 0,
-            parameters: &[],
-            resolution: 0,
-            edges: (0, 0),
-            counts: &[],
-            falls: &[],
-        };
+        let window = Window { metric: data.labels.metric(), ..Window::empty() };
         Self { window, data, counts, falls, cursors: [const { Cursor::new() }; 4] }
     }
 

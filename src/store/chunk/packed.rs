@@ -213,23 +213,32 @@ fn unpack(packed: &[u8], width: u32, first: usize, out: &mut [i64]) {
         }
         return;
     }
+    if width == 0 {
+        return out.fill(0);
+    }
     let mask = (1_u64 << width) - 1;
     let mut bit = first * width;
-    for place in out {
-        let word = match packed.get(bit / 8..).and_then(<[u8]>::first_chunk) {
-            Some(bytes) => u64::from_le_bytes(*bytes),
-            None => last_word(packed, bit / 8),
-        };
-        *place = (word >> (bit % 8) & mask).cast_signed();
+    // Those that begin at least eight bytes before the end.
+    let whole = (packed.len().saturating_sub(7) * 8).div_ceil(width).saturating_sub(first);
+    let (whole, rest) = out.split_at_mut(whole.min(out.len()));
+    for place in whole {
+        let word = packed.get(bit / 8..).and_then(<[u8]>::first_chunk).copied();
+        *place = (u64::from_le_bytes(word.unwrap_or_default()) >> (bit % 8) & mask).cast_signed();
+        bit += width;
+    }
+    let start = bit / 8;
+    let word = last_word(packed, start);
+    for place in rest {
+        *place = (word >> (bit - start * 8) & mask).cast_signed();
         bit += width;
     }
 }
 
-/// The bytes from `at` on where there are fewer than eight of them.
-#[cold]
+/// The bytes from `at` on, of which there are fewer than eight.
 fn last_word(packed: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     let left = packed.get(at..).unwrap_or_default();
-    word[..left.len()].copy_from_slice(left);
+    let len = left.len().min(8);
+    word[..len].copy_from_slice(&left[..len]);
     u64::from_le_bytes(word)
 }

@@ -185,8 +185,10 @@ pub(super) fn headers(mut blocks: &[u8]) -> impl Iterator<Item = block::Header> 
 /// Appends the samples of the range, in order; both ends belong to it.
 pub(super) fn read(blocks: &[u8], start: Timestamp, end: Timestamp, out: &mut Vec<Sample>) {
     let begin = out.len();
+    let until_end = || headers(blocks).take_while(|header| header.first <= end);
+    out.reserve(until_end().filter(|h| h.last >= start).map(|header| header.count).sum());
     let mut at = 0;
-    for header in headers(blocks).take_while(|header| header.first <= end) {
+    for header in until_end() {
         if header.last >= start {
             decode_one(&blocks[at..], out);
         }

@@ -20,6 +20,11 @@ pub(in crate::store) struct SampleSet {
 }
 
 impl SampleSet {
+    /// Nothing yet, with room for so many samples.
+    pub(super) fn with_room(samples: usize) -> Self {
+        Self { samples: Vec::with_capacity(samples), histograms: Vec::new() }
+    }
+
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.histograms.is_empty()
     }

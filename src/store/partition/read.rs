@@ -60,10 +60,27 @@ impl Partition {
         column: RollupColumn,
         take: TakeSamples<'_>,
     ) -> Result<Losses, StoreError> {
-        let reader = Reader::of(self)?;
-        let ranks: Vec<u32> = reader.candidates(matchers)?.into_iter().collect();
-        let mut losses = Losses::new();
-        for ranks in ranks.chunks(SERIES_AT_ONCE) {
+        self.select_of(&self.candidates(matchers)?, matchers, (range, column), take)
+    }
+
+    /// The ranks of all series that match, and of a few others, in order.
+    pub(in crate::store) fn candidates(
+        &self,
+        matchers: &[Matcher],
+    ) -> Result<Vec<u32>, StoreError> {
+        Ok(Reader::of(self)?.candidates(matchers)?.into_iter().collect())
+    }
+
+    /// As [`select`](Self::select), of some candidates.
+    pub(in crate::store) fn select_of(
+        &self,
+        candidates: &[u32],
+        matchers: &[Matcher],
+        (range, column): ((Timestamp, Timestamp), RollupColumn),
+        take: TakeSamples<'_>,
+    ) -> Result<Losses, StoreError> {
+        let (reader, mut losses) = (Reader::of(self)?, Losses::new());
+        for ranks in candidates.chunks(SERIES_AT_ONCE) {
             let series = reader.labels(ranks, matchers)?;
             for run in series.chunk_by(|a, b| b.0 - a.0 <= GAP_MAX) {
                 let (from, to) = (run[0].0, run[run.len() - 1].0);
@@ -253,7 +270,9 @@ impl<'a, 'b> Run<'a, 'b> {
         if !self.seen && self.outcome.is_ok() {
             return Err(BadRecord("list of chunks"));
         }
-        let mut found = std::mem::take(&mut self.found);
+        // The next series may well have as many.
+        let next = SampleSet::with_room(self.found.samples.len());
+        let mut found = std::mem::replace(&mut self.found, next);
         found.clip(self.wanted.range);
         if !found.is_empty() && self.outcome.is_ok() {
             self.outcome = (self.take)(labels, found);

@@ -23,7 +23,7 @@ impl ControlEvents {
             "Connections and requests on the control socket that were refused.",
             &["reason"],
         );
-        for reason in ["peer", "connections"] {
+        for reason in ["peer", "role", "connections"] {
             // So that the counters stand at zero before the first refusal.
             let _ = refused.with_label_values(&[reason]);
         }
@@ -63,13 +63,11 @@ impl ControlEvents {
         self.requests.with_label_values(&[service]).inc();
     }
 
-    /// Somebody who may not use the socket asked for `path`.
-    pub fn peer_refused(&self, uid: u32, path: &str) {
-        self.refused.with_label_values(&["peer"]).inc();
-        warn!(
-            uid,
-            path, "request refused: the user is neither ours, root, nor in the socket's group"
-        );
+    /// Somebody asked for what they may not: for want of any role (`peer`), or of the right one (`role`).
+    pub fn call_refused(&self, uid: u32, call: &str, has_role: bool, why: &str) {
+        let reason = if has_role { "role" } else { "peer" };
+        self.refused.with_label_values(&[reason]).inc();
+        warn!(uid, call, "request refused: {why}");
     }
 
     /// A connection was closed at once because there are too many.

@@ -115,7 +115,10 @@ impl ProbingEvents {
     /// A target is in another state than before.
     pub fn changed(&self, target: &str, from: &str, to: &str, reason: &str) {
         if to == "unhealthy" {
-            error!(target, from, to, reason, "target is {to}: {reason}");
+            error!(name: "target_down", target, from, to, reason, "target is {to}: {reason}");
+        } else if from == "unhealthy" {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            info!(name: "target_up", target, from, to, reason, "target is {to} again{why}");
         } else if reason.is_empty() {
             info!(target, from, to, "target is {to}");
         } else {
@@ -193,8 +196,12 @@ impl EvaluatingEvents {
             self.suppressed.inc();
         }
         match (to, notified) {
-            ("firing", true) => error!(rule, alert, "alert {rule} is firing: {alert}"),
-            ("resolved", true) => info!(rule, alert, "alert {rule} is resolved: {alert}"),
+            ("firing", true) => {
+                error!(name: "alert_firing", rule, alert, "alert {rule} is firing: {alert}");
+            }
+            ("resolved", true) => {
+                info!(name: "alert_resolved", rule, alert, "alert {rule} is resolved: {alert}");
+            }
             _ => debug!(rule, alert, to, "alert changed its state"),
         }
     }

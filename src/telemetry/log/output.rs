@@ -7,10 +7,11 @@ use std::{
 };
 
 use prometheus::IntCounter;
-use tracing::Subscriber;
+use tracing::{Metadata, Subscriber};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
     Layer,
+    filter::filter_fn,
     fmt::{format::Writer, time::FormatTime},
     registry::LookupSpan,
 };
@@ -30,8 +31,31 @@ pub(super) fn names_file(journal_stream: &str, device: u64, inode: u64) -> bool 
         .is_some_and(|(d, i)| d.parse::<u64>() == Ok(device) && i.parse::<u64>() == Ok(inode))
 }
 
-/// The journal's native protocol; `None` where it does not answer.
-pub(super) fn journal() -> Option<tracing_journald::Layer> {
+/// Events that the message catalog explains (packaging/balefire.catalog): their names, and the ids by
+/// which the journal finds them.
+pub(super) const CATALOGUED: [(&str, &str); 4] = [
+    ("alert_firing", "b2f1c5e47d0a4c0f9d6e8a35f0c71d01"),
+    ("alert_resolved", "b2f1c5e47d0a4c0f9d6e8a35f0c71d02"),
+    ("target_down", "b2f1c5e47d0a4c0f9d6e8a35f0c71d03"),
+    ("target_up", "b2f1c5e47d0a4c0f9d6e8a35f0c71d04"),
+];
+
+/// The journal's native protocol; `None` where it does not answer. An id stands for all events of a
+/// layer, so that each kind of event with one has a layer of its own.
+pub(super) fn journal<S>() -> Option<Box<dyn Layer<S> + Send + Sync>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let is_plain = |event: &Metadata<'_>| CATALOGUED.iter().all(|(name, _)| *name != event.name());
+    let mut layers = vec![journal_layer()?.with_filter(filter_fn(is_plain)).boxed()];
+    for (name, id) in CATALOGUED {
+        let layer = journal_layer()?.with_custom_fields([("MESSAGE_ID", id)]);
+        layers.push(layer.with_filter(filter_fn(move |event| event.name() == name)).boxed());
+    }
+    Some(layers.boxed())
+}
+
+fn journal_layer() -> Option<tracing_journald::Layer> {
     // By default INFO would be priority 5, "notice", and fields would start with `F_`.
     let priorities = PriorityMappings {
         info: Priority::Informational,

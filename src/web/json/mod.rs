@@ -203,13 +203,13 @@ fn push_page_safe(text: &str, out: &mut Vec<u8>) {
 
 fn push_escaped(text: &str, also: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || also(byte);
     let mut plain = 0;
     out.push(b'"');
-    for (at, byte) in bytes.iter().enumerate() {
-        let byte = *byte;
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' && !also(byte) {
-            continue;
-        }
+    // Hardly any text has anything to escape, and to find none is done for many bytes at once.
+    let any = bytes.iter().fold(false, |any, byte| any | special(*byte));
+    let found = bytes.iter().enumerate().filter(|(_, byte)| any && special(**byte));
+    for (at, _) in found {
         let Some((len, code)) = escape_at(bytes, at) else { continue };
         out.extend_from_slice(&bytes[plain..at]);
         push_escape(code, out);
