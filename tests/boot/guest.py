@@ -84,10 +84,16 @@ def why_not():
     return None
 
 
+def left(prefix=PREFIX):
+    """Folders and control groups of guests, whether they run or not."""
+    folders = list(pathlib.Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+    # Groups come and go meanwhile, which a walk does not mind.
+    return folders + [pathlib.Path(at, name) for at, names, _ in os.walk(CGROUPS) for name in names if name.startswith(prefix)]
+
+
 def sweep():
     """Removes what runs have left that were killed: their processes are gone, with all of their mounts."""
-    left = [*pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"), *CGROUPS.glob(f"**/{PREFIX}*")]
-    for place in left:
+    for place in left():
         if not pathlib.Path("/proc", place.name.removeprefix(PREFIX).split("-")[0]).exists():
             remove_group(place) if place.is_relative_to(CGROUPS) else shutil.rmtree(place, ignore_errors=True)
 

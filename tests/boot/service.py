@@ -32,10 +32,14 @@ def install(guest):
         return
     guest.shell("""
         install -m 755 /mnt/bin/balefired /mnt/bin/balefire /mnt/bin/balefire-mcp /usr/bin/
-        install -m 644 /mnt/systemd/balefire.service /etc/systemd/system/
+        for unit in service socket; do
+            [ ! -e /mnt/systemd/balefire.$unit ] || install -m 644 /mnt/systemd/balefire.$unit /etc/systemd/system/
+        done
         install -D -m 644 /mnt/systemd/balefire.sysusers /etc/sysusers.d/balefire.conf
+        [ ! -e /mnt/systemd/balefire.tmpfiles ] || install -D -m 644 /mnt/systemd/balefire.tmpfiles /etc/tmpfiles.d/balefire.conf
         install -D -m 640 /mnt/packaging/balefire.toml /etc/balefire/balefire.toml
         systemd-sysusers
+        [ ! -e /etc/tmpfiles.d/balefire.conf ] || systemd-tmpfiles --create balefire.conf
         chgrp -R balefire /etc/balefire
         systemctl daemon-reload
         systemctl --quiet enable --now balefire
