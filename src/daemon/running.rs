@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Overrides},
     control::{self, ControlSocket},
     model::PageRequest,
-    monitor::{Admin, Failure, Monitor, Parts, ReloadRequest, Settings},
+    monitor::{Admin, Caller, Failure, Monitor, Parts, ReloadRequest, Reloaded, Settings},
     pipeline::{
         BEAT_WITHIN, Bus, RuleBook, Targets, collecting, evaluating, probing, upkeep::Upkeep,
     },
@@ -220,7 +220,7 @@ impl Running {
         let result = reload::reload(self).await;
         systemd::ready(&self.status_line());
         match &result {
-            Ok(changes) => {
+            Ok(Reloaded { changes, .. }) => {
                 info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "));
             }
             Err(failure) => error!("configuration not reloaded, the old one stays: {failure}"),
@@ -228,7 +228,11 @@ impl Running {
         if let Some(request) = request {
             // Whoever asked may have gone meanwhile.
             let _gone = request.send(result);
+            return;
         }
+        let caller = Caller { actor: "signal:HUP".to_owned(), ..Caller::default() };
+        // The store tells where it cannot write.
+        let _unwritten = self.monitor.note_reload(&caller, &result).await;
     }
 
     fn status_line(&self) -> String {
