@@ -98,6 +98,9 @@ pub const ALERT_INSTANCES_PER_RULE_MAX: usize = 1_000;
 /// Transitions and audit entries that are kept.
 pub const HISTORY_ENTRIES_MAX: usize = 100_000;
 
+/// Longest text of an entry of the audit.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 1024;
+
 /// Events waiting for one slow subscriber.
 pub const EVENT_QUEUE_MAX: usize = 1024;
 /// Subscribers at once.

@@ -98,8 +98,7 @@ impl Model {
                 actor: "uid:0".into(),
                 action: "rule.create".into(),
                 subject,
-                before: String::new(),
-                after: String::new(),
+                ..AuditRecord::default()
             })
         });
         block(store.commit(changes.collect())).unwrap();

@@ -156,8 +156,8 @@ fn audit(step: u32) -> AuditRecord {
         actor: "uid:0".to_owned(),
         action: "rules.put".to_owned(),
         subject: "kept".to_owned(),
-        before: String::new(),
         after: "enabled".to_owned(),
+        ..AuditRecord::default()
     }
 }
 

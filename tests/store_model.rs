@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use balefire::{
     model::{
-        AlertState, AuditRecord, Batch, Bucket, Histogram, HistogramParts, HistogramSample, Labels,
-        PageRequest, ProbeAnswer, ProbeRecord, SeriesHistogram, SeriesSample, Severity,
-        TargetState, Transition,
+        AlertState, AuditChain, AuditRecord, Batch, Bucket, Histogram, HistogramParts,
+        HistogramSample, Labels, PageRequest, ProbeAnswer, ProbeRecord, SeriesHistogram,
+        SeriesSample, Severity, TargetState, Transition,
     },
     promql::{Queryable as _, Selection, SeriesData},
     store::{
@@ -351,6 +351,9 @@ impl World {
         let page = self.store().audit(&PageRequest::largest()).unwrap();
         let sequences = page.items.iter().map(|entry| entry.sequence);
         assert!(sequences.eq((1..=self.model.audit).rev()));
+        let mut chain = AuditChain::default();
+        page.items.into_iter().try_for_each(|entry| chain.take(entry)).unwrap();
+        assert_eq!(chain.finish().unwrap().chained, self.model.audit);
         let all = PageRequest::largest();
         let transitions = self.store().transitions(None, BEGINNING, END, &all).unwrap().items;
         let stored: Vec<_> = transitions.iter().rev().map(|(n, t)| (*n, t.value)).collect();
@@ -419,8 +422,7 @@ fn entry(time: Timestamp) -> AuditRecord {
         actor: "uid:0".into(),
         action: "test".into(),
         subject: String::new(),
-        before: String::new(),
-        after: String::new(),
+        ..AuditRecord::default()
     }
 }
 

@@ -87,12 +87,8 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Who changed what, newest first
-    Audit {
-        /// How many entries
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
+    /// Who changed what or was refused, newest first
+    Audit(Audit),
     /// What is stored: its sizes, and whether it is whole
     #[command(subcommand)]
     Store(StoreCommand),
@@ -121,6 +117,22 @@ pub(super) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    pub(super) command: Option<AuditCommand>,
+    /// How many entries
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Check that no entry was changed or taken out; exit status 1, and the place, where one was
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]
@@ -484,6 +496,8 @@ mod tests {
             "import - --format influx",
             "events --follow",
             "audit",
+            "audit --limit 5",
+            "audit verify",
             "reload --wait",
             "log-level debug",
             "completions bash",
@@ -505,6 +519,7 @@ mod tests {
         refused("import", "<FILE>");
         refused("erase", "--match");
         refused("store", "verify");
+        refused("audit --limit 5 verify", "--limit");
         refused("targets", "list");
         refused("nonsense", "nonsense");
     }

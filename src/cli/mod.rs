@@ -7,6 +7,7 @@
 
 mod alerts;
 mod args;
+mod audit;
 mod backup;
 mod daemon;
 mod erase;
@@ -82,7 +83,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
         Command::Export(export) => export::run(session, export).await,
         Command::Import(import) => import::run(session, import).await,
         Command::Events { follow, limit } => events::run(session, follow, limit).await,
-        Command::Audit { limit } => daemon::audit(session, limit).await,
+        Command::Audit(args) => audit::run(session, args).await,
         Command::Store(command) => store::run(session, command).await,
         Command::Backup { dir } => backup::run(session, dir).await,
         Command::Erase(args) => erase::run(session, args).await,

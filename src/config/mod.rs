@@ -22,7 +22,7 @@ mod surroundings;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use crate::pipeline::{ProbeDefaults, collecting::Options as CollectOptions};
-pub use print::print_config;
+pub use print::{differences, print_config};
 pub use problem::{Problem, Problems};
 pub use raw::Origin;
 pub use section::Effective;

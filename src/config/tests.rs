@@ -140,6 +140,20 @@ fn who_may_do_what_is_read() {
 }
 
 #[test]
+fn what_a_reload_changed_is_told_by_key() {
+    let old = load("[log]\nlevel = \"info\"\n[access]\nadmin = [\"ada\"]");
+    let new = load("[log]\nlevel = \"debug\"\n[access]\nadmin = [\"ada\"]");
+    let mut new = Config { state_dir: old.state_dir.clone(), ..new };
+    // Each has a home of its own, and places below it.
+    new.effective.retain(|entry| !entry.section.is_empty());
+    let mut old = old;
+    old.effective.retain(|entry| !entry.section.is_empty());
+    let told = differences(&old, &new);
+    assert_eq!(told, ("log.level = \"info\"".into(), "log.level = \"debug\"".into()));
+    assert_eq!(differences(&new, &new), (String::new(), String::new()));
+}
+
+#[test]
 fn what_may_come_late_follows_a_short_retention() {
     let storage = load("[storage]\nretention = \"1h\"").storage;
     assert_eq!(storage.out_of_order_window, Duration::from_hours(1));

@@ -17,6 +17,8 @@ use crate::{
     wire::{InvalidField, from_wire, status, to_wire, v1},
 };
 
+use super::guard::Asked;
+
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let fields: Vec<InvalidField> = failure
@@ -30,8 +32,22 @@ impl From<Failure> for Status {
 
 /// Who asks.
 pub(super) fn caller<T>(request: &Request<T>) -> Caller {
-    let uid = request.extensions().get::<Peer>().map(|peer| peer.uid);
-    Caller { actor: uid.map_or_else(|| "unknown".to_owned(), |uid| format!("uid:{uid}")) }
+    let extensions = request.extensions();
+    let (peer, asked) = (extensions.get::<Peer>(), extensions.get::<Asked>());
+    let origin = asked.map(|asked| &*asked.origin).unwrap_or_default();
+    caller_of(peer, origin, asked.map(|asked| asked.call.name()).unwrap_or_default())
+}
+
+/// Who asks, where that may not have come to a service.
+pub(super) fn caller_of(peer: Option<&Peer>, origin: &str, call: String) -> Caller {
+    let known = peer.filter(|peer| peer.uid != u32::MAX);
+    Caller {
+        actor: known.map_or_else(|| "unknown".to_owned(), |peer| format!("uid:{}", peer.uid)),
+        user: known.map(|peer| peer.user.to_string()).unwrap_or_default(),
+        pid: known.and_then(|peer| peer.pid),
+        origin: origin.to_owned(),
+        call,
+    }
 }
 
 /// A range of which either end may be absent: it begins with time itself and ends now. `None` where
@@ -356,8 +372,19 @@ mod tests {
     #[test]
     fn the_caller_is_the_peers_user() {
         let mut request = Request::new(());
-        request.extensions_mut().insert(Peer { uid: 1000, ..Peer::unknown() });
-        assert_eq!(caller(&request).actor, "uid:1000");
+        assert_eq!(caller(&request).actor, "unknown");
+        let ada = Peer { uid: 1000, user: "ada".into(), pid: Some(7), ..Peer::unknown() };
+        request.extensions_mut().insert(ada);
+        let call = crate::access::call("/balefire.v1.SystemService/Reload").unwrap();
+        request.extensions_mut().insert(Asked { call, origin: "/run/x".into() });
+        let expected = Caller {
+            actor: "uid:1000".to_owned(),
+            user: "ada".to_owned(),
+            pid: Some(7),
+            origin: "/run/x".to_owned(),
+            call: "SystemService.Reload".to_owned(),
+        };
+        assert_eq!(caller(&request), expected);
     }
 
     #[test]

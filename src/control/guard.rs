@@ -18,9 +18,12 @@ use tower::{Layer, Service};
 use crate::{
     access::{self, Access, Call, Need, Peer, Refusal, Roles, Surroundings},
     error_code::ErrorCode,
+    monitor::Monitor,
     telemetry::events::ControlEvents,
     wire,
 };
+
+use super::convert;
 
 /// Decides who may call what.
 #[derive(Debug)]
@@ -30,7 +33,19 @@ pub(super) struct Keeper {
     pub(super) around: Surroundings,
     /// The configuration file, for whoever is to be told what to write there.
     pub(super) file: String,
+    /// The socket's path.
+    pub(super) origin: Arc<str>,
     pub(super) events: ControlEvents,
+    /// Where refusals are written down; `None` in tests without a daemon.
+    pub(super) monitor: Option<Monitor>,
+}
+
+/// What was asked for, for the services.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) call: &'static Call,
+    /// By way of this socket.
+    pub(super) origin: Arc<str>,
 }
 
 /// What comes of a request before it is served.
@@ -47,7 +62,8 @@ impl Keeper {
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
         if !need.is_met_by(rules.roles(peer, &self.around)) {
-            let name = call.map_or_else(|| path.to_owned(), Call::name);
+            // Names that a client made up are not told apart.
+            let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
             return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
         }
         call.map_or(Verdict::NotServed, Verdict::Serve)
@@ -95,14 +111,17 @@ where
         let keeper = Arc::clone(&self.keeper);
         let call = match keeper.judge(&peer, &path) {
             Verdict::Serve(call) => call,
-            Verdict::Refuse(refusal) => return Box::pin(ready(Ok(keeper.refuse(&peer, &refusal)))),
+            Verdict::Refuse(refusal) => {
+                return Box::pin(async move { Ok(keeper.refuse(&peer, &refusal).await) });
+            }
             Verdict::NotServed => return Box::pin(ready(Ok(not_served(&path)))),
         };
         tracing::trace!(uid = peer.uid, path, "request");
         if super::health::SERVICES.contains(&call.service) {
             keeper.events.requested(call.service);
         }
-        request.extensions_mut().insert(call);
+        let origin = Arc::clone(&keeper.origin);
+        request.extensions_mut().insert(Asked { call, origin });
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             answer.await.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)))
@@ -112,9 +131,13 @@ where
 
 impl Keeper {
     /// The answer to somebody who may not ask.
-    fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
+    async fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
         let Refusal { call, needed, had, grant, message } = refusal;
         self.events.call_refused(peer.uid, call, *had != Roles::NONE, message);
+        if let Some(monitor) = &self.monitor {
+            let caller = convert::caller_of(Some(peer), &self.origin, call.clone());
+            monitor.note_refusal(&caller, message).await;
+        }
         let facts = [
             ("call", call.clone()),
             ("role_needed", needed.to_string()),
@@ -160,6 +183,8 @@ mod tests {
             access: Access::new(rules),
             around: Surroundings { uid: 1, group: Group { gid: 1, name: String::new() } },
             file: String::new(),
+            origin: "".into(),
+            monitor: None,
             events: ControlEvents::new(telemetry),
         }
     }
@@ -171,7 +196,7 @@ mod tests {
         let mut service =
             layer.layer(tower::service_fn(move |request: Request<Body>| async move {
                 assert!(!panics, "on purpose");
-                let call = request.extensions().get::<&'static Call>().unwrap();
+                let call = request.extensions().get::<Asked>().unwrap().call;
                 assert_eq!(call.path(), request.uri().path());
                 Ok::<_, Infallible>(Response::new(Body::empty()))
             }));

@@ -7,7 +7,7 @@ use futures_util::{Stream, stream};
 use tonic::{Status, Streaming};
 
 use crate::{
-    monitor::{Import, ImportFormat, Monitor},
+    monitor::{Caller, Import, ImportFormat, Monitor},
     supervise::StopSignal,
     wire::{InvalidField, v1},
 };
@@ -18,6 +18,7 @@ use super::{convert, streams::stopping};
 pub(super) struct ImportStream {
     requests: Streaming<v1::ImportRequest>,
     monitor: Monitor,
+    caller: Caller,
     stop: StopSignal,
     /// From the first request on.
     begun: Option<(ImportFormat, Import)>,
@@ -27,9 +28,10 @@ impl ImportStream {
     pub(super) fn new(
         requests: Streaming<v1::ImportRequest>,
         monitor: Monitor,
+        caller: Caller,
         stop: StopSignal,
     ) -> Self {
-        Self { requests, monitor, stop, begun: None }
+        Self { requests, monitor, caller, stop, begun: None }
     }
 
     /// An answer for each request, and one for the end of them; ends there, or with the first that is
@@ -58,19 +60,23 @@ impl ImportStream {
             return self.end().await;
         };
         let format = format_of(self.begun.as_ref().map(|(format, _)| *format), request.format)?;
-        let begin = || (format, self.monitor.import(format));
-        let (_, import) = self.begun.get_or_insert_with(begin);
+        if self.begun.is_none() {
+            self.begun = Some((format, self.monitor.import(&self.caller, format).await?));
+        }
+        let (_, import) = self.begun.as_mut().expect("it has begun by now");
         let progress = import.feed(request.chunk.into()).await?;
         Ok(convert::import_response(progress, false))
     }
 
     async fn end(&mut self) -> Result<v1::ImportResponse, Status> {
-        let Some((_, import)) = &mut self.begun else {
+        let Some((format, import)) = &mut self.begun else {
             return Err(
                 InvalidField::new("format", "no request: send the format, and the text").into()
             );
         };
-        Ok(convert::import_response(import.finish().await?, true))
+        let progress = import.finish().await?;
+        self.monitor.note_import(&self.caller, *format, &progress).await?;
+        Ok(convert::import_response(progress, true))
     }
 }
 

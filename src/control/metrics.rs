@@ -162,8 +162,8 @@ impl MetricsService for Metrics {
         &self,
         request: Request<Streaming<v1::ImportRequest>>,
     ) -> Result<Response<Self::ImportStream>, Status> {
-        let stream =
-            ImportStream::new(request.into_inner(), self.monitor.clone(), self.stop.clone());
+        let (monitor, caller) = (self.monitor.clone(), convert::caller(&request));
+        let stream = ImportStream::new(request.into_inner(), monitor, caller, self.stop.clone());
         Ok(Response::new(Box::pin(stream.answers())))
     }
 

@@ -76,7 +76,9 @@ pub async fn serve(
         access: app.access.clone(),
         around: socket.surroundings(),
         file: app.monitor.config_file().to_owned(),
+        origin: socket.path().display().to_string().into(),
         events: app.events.clone(),
+        monitor: Some(app.monitor.clone()),
     };
     let served = transport::serve(&socket, routes, keeper, context.stop.clone());
     tokio::select! {

@@ -227,7 +227,9 @@ mod tests {
                 access: Access::default(),
                 around: self.socket.surroundings(),
                 file: String::new(),
+                origin: "".into(),
                 events: self.events.clone(),
+                monitor: None,
             };
             serve(&self.socket, routes.routes(), keeper, self.stop.signal()).await
         }

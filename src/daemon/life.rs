@@ -87,8 +87,8 @@ async fn seed_rules(store: &Store, config: &Config, clock: &Clock) -> anyhow::Re
             actor: "balefire".to_owned(),
             action: "rule.create".to_owned(),
             subject: rule.id.clone(),
-            before: String::new(),
             after: rule.condition.clone(),
+            ..AuditRecord::default()
         };
         [Change::PutRule(rule), Change::AddAudit(audit)]
     });

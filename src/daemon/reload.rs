@@ -1,14 +1,18 @@
 //! A new configuration for the running process: applied whole or refused.
 
 use crate::{
-    config::Config, error_code::ErrorCode, model::Event, monitor::Failure, telemetry::LogOptions,
+    config::{Config, differences},
+    error_code::ErrorCode,
+    model::Event,
+    monitor::{Failure, Reloaded},
+    telemetry::LogOptions,
 };
 
 use super::running::{Running, settings};
 
-/// Reads the configuration again and applies it; what changed, a line each. Where it is wrong the
+/// Reads the configuration again and applies it; tells what changed. Where it is wrong the
 /// old one stays.
-pub(super) async fn reload(running: &mut Running) -> Result<Vec<String>, Failure> {
+pub(super) async fn reload(running: &mut Running) -> Result<Reloaded, Failure> {
     let new = Config::load(&running.overrides)
         .map_err(|problems| Failure::new(ErrorCode::FailedPrecondition, problems.to_string()))?;
     // First what may fail, so that the rest follows only where it did not.
@@ -29,11 +33,12 @@ pub(super) async fn reload(running: &mut Running) -> Result<Vec<String>, Failure
     changes.extend(apply_loops(running, &new));
     changes.extend(targets);
     changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
+    let (before, after) = differences(&running.config, &new);
     running.config = in_force(&running.config, new);
     running
         .bus
         .publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
-    Ok(changes)
+    Ok(Reloaded { changes, before, after })
 }
 
 /// The new configuration, with the old values of what only the next start applies: until then every

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Overrides},
     control::{self, ControlSocket},
     model::PageRequest,
-    monitor::{Admin, Failure, Monitor, Parts, ReloadRequest, Settings},
+    monitor::{Admin, Caller, Failure, Monitor, Parts, ReloadRequest, Reloaded, Settings},
     pipeline::{
         BEAT_WITHIN, Bus, RuleBook, Targets, collecting, evaluating, probing, upkeep::Upkeep,
     },
@@ -242,7 +242,7 @@ impl Running {
         self.refused = result.as_ref().err().map(ToString::to_string);
         systemd::ready(&self.status_line());
         match &result {
-            Ok(changes) => {
+            Ok(Reloaded { changes, .. }) => {
                 info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "));
             }
             Err(failure) => error!("configuration not reloaded, the old one stays: {failure}"),
@@ -250,7 +250,11 @@ impl Running {
         if let Some(request) = request {
             // Whoever asked may have gone meanwhile.
             let _gone = request.send(result);
+            return;
         }
+        let caller = Caller { actor: "signal:HUP".to_owned(), ..Caller::default() };
+        // The store tells where it cannot write.
+        let _unwritten = self.monitor.note_reload(&caller, &result).await;
     }
 
     fn status_line(&self) -> String {

@@ -24,7 +24,10 @@ pub use alert::{
     Acknowledgement, AlertInstance, AlertState, Backtest, InvalidSeverity, Rule, RuleOrigin,
     Severity, Transition,
 };
-pub use audit::{AuditEntry, AuditRecord};
+pub use audit::{
+    AUDIT_TRIM, AuditChain, AuditEntry, AuditHash, AuditOutcome, AuditRecord, BrokenChain,
+    CHAIN_START, CheckedChain, hex,
+};
 pub use event::Event;
 pub use histogram::{
     Bounds, Bucket, BucketRange, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramParts, HistogramSample,

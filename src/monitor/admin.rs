@@ -1,13 +1,8 @@
-//! What administrators ask: reload, log level, audit, events, readiness.
+//! What administrators ask: reload, log level, events, readiness.
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{
-    error_code::ErrorCode,
-    model::{AuditEntry, Event, Page, PageRequest},
-    supervise::TaskState,
-    telemetry::LogHandle,
-};
+use crate::{error_code::ErrorCode, model::Event, supervise::TaskState, telemetry::LogHandle};
 
 use super::{Caller, Failure, Monitor};
 
@@ -15,7 +10,18 @@ use super::{Caller, Failure, Monitor};
 pub type EventStream = broadcast::Receiver<Event>;
 
 /// Somebody wants the configuration read again, and waits for what came of it.
-pub type ReloadRequest = oneshot::Sender<Result<Vec<String>, Failure>>;
+pub type ReloadRequest = oneshot::Sender<Result<Reloaded, Failure>>;
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What changed, a line each.
+    pub changes: Vec<String>,
+    /// The keys that changed, as they were …
+    pub before: String,
+    /// … and as they are.
+    pub after: String,
+}
 
 /// What only the process can do, and what only it knows of itself.
 #[derive(Clone, Debug)]
@@ -39,17 +45,11 @@ impl Monitor {
             || Failure::new(ErrorCode::Unavailable, "another reload is under way: try again");
         let (reply, answer) = oneshot::channel();
         self.parts.admin.reload.try_send(reply).map_err(|_| busy())?;
-        let changes = answer
+        let result = answer
             .await
-            .map_err(|_| Failure::new(ErrorCode::Unavailable, "the daemon is stopping"))??;
-        let audit = self.audit_entry(
-            caller,
-            "reload",
-            "configuration",
-            (String::new(), changes.join("; ")),
-        );
-        self.parts.store.commit(vec![audit]).await?;
-        Ok(changes)
+            .map_err(|_| Failure::new(ErrorCode::Unavailable, "the daemon is stopping"))?;
+        self.note_reload(caller, &result).await?;
+        Ok(result?.changes)
     }
 
     /// Changes what is logged; gives the filter that was.
@@ -60,12 +60,6 @@ impl Monitor {
             self.audit_entry(caller, "log.level", "log", (before.clone(), filter.to_owned()));
         self.parts.store.commit(vec![audit]).await?;
         Ok(before)
-    }
-
-    /// The audit, newest first.
-    pub async fn audit(&self, page: &PageRequest) -> Result<Page<AuditEntry>, Failure> {
-        let page = page.clone();
-        Ok(self.blocking(move |store| store.audit(&page)).await??)
     }
 
     /// Listens to what happens.

@@ -12,13 +12,13 @@ use crate::{
     error_code::ErrorCode,
     exposition::{ImportFormat, ImportPiece, ImportReader, InvalidLine},
     limits,
-    model::{Batch, HistogramSample, Labels, Sample},
+    model::{AuditOutcome, Batch, HistogramSample, Labels, Sample},
     promql::{Queryable, Selection, SeriesData},
     store::{AppendSummary, Rejection, Store},
     time::Timestamp,
 };
 
-use super::{Failure, ImportProblem, ImportProgress, Monitor, slices::exact};
+use super::{Caller, Failure, ImportProblem, ImportProgress, Monitor, slices::exact};
 
 /// Samples that are stored at once; beside them stand the native histograms of a line or two.
 const SAMPLES_AT_ONCE: usize = limits::BATCH_SAMPLES_MAX / 2;
@@ -36,14 +36,42 @@ pub struct Import {
 }
 
 impl Monitor {
-    /// An import of a text in this format, fed piece by piece. What has no timestamp is from now.
-    pub fn import(&self, format: ImportFormat) -> Import {
-        Import {
+    /// An import of a text in this format by `caller`, fed piece by piece. What has no timestamp is from
+    /// now.
+    pub async fn import(&self, caller: &Caller, format: ImportFormat) -> Result<Import, Failure> {
+        let what = ("import", format_name(format));
+        let audit = self.audit_outcome(caller, AuditOutcome::Begun, what, String::new());
+        self.parts.store.commit(vec![audit]).await?;
+        Ok(Import {
             store: self.parts.store.clone(),
             reader: Some(ImportReader::new(format, self.now())),
             progress: ImportProgress::default(),
             told: 0,
-        }
+        })
+    }
+
+    /// Writes down what an import came to that is at its end.
+    pub async fn note_import(
+        &self,
+        caller: &Caller,
+        format: ImportFormat,
+        progress: &ImportProgress,
+    ) -> Result<(), Failure> {
+        let ImportProgress { accepted, duplicates, rejected, .. } = progress;
+        let after = format!("{accepted} samples, {duplicates} known already, {rejected} refused");
+        let what = ("import", format_name(format));
+        let audit = self.audit_outcome(caller, AuditOutcome::Applied, what, after);
+        Ok(self.parts.store.commit(vec![audit]).await?)
+    }
+}
+
+fn format_name(format: ImportFormat) -> &'static str {
+    match format {
+        ImportFormat::Json => "json",
+        ImportFormat::Csv => "csv",
+        ImportFormat::Prometheus => "prometheus",
+        ImportFormat::Text => "text",
+        ImportFormat::Influx => "influx",
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Transports (`control`, `web`) translate to and from these types and know nothing else; the loops
 //! and the store do the work. One file per kind of question: [`intake`](self), `queries`, `targets`,
-//! `health`, `rules`, `alerts`, `status`, `admin`. The types stand in `views`, the one error in
+//! `health`, `rules`, `alerts`, `status`, `admin`, `audit`. The types stand in `views`, the one error in
 //! `failure`.
 
 mod admin;
 mod alerts;
+mod audit;
 mod cardinality;
 mod export;
 mod failure;
@@ -34,10 +35,10 @@ use tokio::{
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{AuditRecord, Labels, Target},
+    model::{Labels, Target},
     pipeline::{Bus, ProbeDefaults, RuleBook, Targets, collecting, probing},
     probe::Prober,
-    store::{Change, Store},
+    store::Store,
     supervise::Supervisor,
     telemetry::Telemetry,
     time::{Clock, Timestamp},
@@ -48,7 +49,7 @@ pub use crate::{
     model::{DiskSummary as DiskUsage, HostSummary as SystemInfo},
     pipeline::observe::Observation,
 };
-pub use admin::{Admin, EventStream, ReloadRequest};
+pub use admin::{Admin, EventStream, ReloadRequest, Reloaded};
 pub use cardinality::{Cardinality, Count};
 pub use failure::{Failure, Violation};
 pub use import::Import;
@@ -117,6 +118,8 @@ pub struct Monitor {
     observing: Arc<Mutex<Timestamp>>,
     /// Held while the targets are put together and handed over.
     declaring: Arc<Mutex<()>>,
+    /// What was refused lately.
+    refusals: Arc<parking_lot::Mutex<audit::Refusals>>,
     started: Timestamp,
     /// The same moment on the clock that nobody moves.
     started_at: Instant,
@@ -133,6 +136,7 @@ impl Monitor {
             queries: Arc::new(Semaphore::new(limits::QUERIES_CONCURRENT_MAX)),
             observing: Arc::default(),
             declaring: Arc::default(),
+            refusals: Arc::default(),
         }
     }
 
@@ -178,19 +182,5 @@ impl Monitor {
 
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
-    }
-
-    /// The audit's entry for a change that `caller` makes now.
-    fn audit_entry(
-        &self,
-        caller: &Caller,
-        action: &str,
-        subject: &str,
-        change: (String, String),
-    ) -> Change {
-        let (before, after) = change;
-        let actor = caller.actor.clone();
-        let (action, subject) = (action.to_owned(), subject.to_owned());
-        Change::AddAudit(AuditRecord { time: self.now(), actor, action, subject, before, after })
     }
 }

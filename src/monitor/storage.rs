@@ -9,6 +9,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use crate::{
     error_code::ErrorCode,
+    model::AuditOutcome,
     store::{BackupPart, Erased, Inventory, Problem, Step, Store, StoreError, Verification},
     time::{Timestamp, format_duration},
 };
@@ -60,7 +61,8 @@ impl Monitor {
 
     /// A copy of the store, for `caller` to write. It ends with a failure where another is under way.
     pub async fn backup(&self, caller: &Caller) -> Result<BackupStream, Failure> {
-        let audit = self.audit_entry(caller, "backup", "store", (String::new(), String::new()));
+        let begun = (AuditOutcome::Begun, ("backup", "store"));
+        let audit = self.audit_outcome(caller, begun.0, begun.1, String::new());
         self.parts.store.commit(vec![audit]).await?;
         Ok(self.streamed(|store, reader| {
             store.begin_backup()?.stream(&mut |part| reader.hand_over(part))
@@ -83,7 +85,9 @@ impl Monitor {
             time.map_or_else(|| open.to_owned(), |time| time.to_string())
         };
         let span = format!("{} to {}", shown(start, "the beginning"), shown(end, "the end"));
-        let audit = self.audit_entry(caller, "erase", &matchers.join(", "), (span, String::new()));
+        let what = matchers.join(", ");
+        // Before anything goes, so that nothing goes untold; and again when it is known how much.
+        let audit = self.audit_outcome(caller, AuditOutcome::Begun, ("erase", &what), span);
         self.parts.store.commit(vec![audit]).await?;
         let range = (
             start.unwrap_or(Timestamp::from_millis(i64::MIN)),
@@ -94,7 +98,17 @@ impl Monitor {
         let erased = spawn_blocking(move || store.erase(selectors, range)).await;
         let panicked =
             |error| Failure::new(ErrorCode::Internal, format!("erasing panicked: {error}"));
-        Ok(erased.map_err(panicked)??)
+        let erased = erased.map_err(panicked).and_then(|erased| Ok(erased?));
+        let (outcome, after) = match &erased {
+            Ok(erased) => (
+                AuditOutcome::Applied,
+                format!("{} samples of {} series", erased.samples, erased.series),
+            ),
+            Err(failure) => (AuditOutcome::Failed, failure.message.clone()),
+        };
+        let audit = self.audit_outcome(caller, outcome, ("erase", &what), after);
+        self.parts.store.commit(vec![audit]).await?;
+        erased
     }
 
     /// Reads everything on disk and tells what is damaged.

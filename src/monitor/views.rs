@@ -14,11 +14,19 @@ use crate::{
 
 use super::Failure;
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who asks, for the audit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// For the audit: `uid:1000`.
+    /// `uid:1000`, `signal:HUP`.
     pub actor: String,
+    /// The name of that user; empty where there is none.
+    pub user: String,
+    /// Its process, where that is in sight.
+    pub pid: Option<u32>,
+    /// The path of the socket; empty where it came by none.
+    pub origin: String,
+    /// The call: `SystemService.Reload`.
+    pub call: String,
 }
 
 /// A range of time; both ends belong to it.

@@ -24,6 +24,7 @@ use super::{
     deferred::Deferred,
     head::{Admission, Bounds, Epoch, Head, Hold, Open, Series},
     keys,
+    record::{ChangeRecord, Kind},
     small::{News, metadata_record},
     state::State,
     sync::{Rhythm, Waited},
@@ -31,8 +32,8 @@ use super::{
 };
 use crate::{
     limits,
-    model::{HistogramSample, Labels, Metadata, Sample},
-    telemetry::events::StoreEvents,
+    model::{AuditOutcome, HistogramSample, Labels, Metadata, Sample, hex},
+    telemetry::events::{Audited, StoreEvents},
     time::{Clock, Timestamp},
 };
 
@@ -249,10 +250,13 @@ impl Committer {
         let mut work = Work::new(self);
         let answers: Vec<_> =
             group.into_iter().map(|mut commit| (work.apply(&mut commit), commit.reply)).collect();
-        let Work { state, group, touched, .. } = work;
+        let Work { state, group, touched, audited, .. } = work;
         match self.make_durable(&group) {
             Ok(()) => {
                 self.publish(state);
+                for entry in &audited {
+                    tell_audit(&self.events, entry);
+                }
                 self.tell(answers.iter().map(|(summary, _)| summary), began.elapsed());
                 for (summary, reply) in answers {
                     let _ = reply.map(|reply| reply.send(Ok(summary)));
@@ -361,11 +365,31 @@ fn again(error: &StoreError) -> StoreError {
     }
 }
 
+/// The journal has a copy of each entry of the audit, with its hash: whoever rewrites the one does not
+/// rewrite the other.
+fn tell_audit(events: &StoreEvents, record: &ChangeRecord) {
+    let Some(Kind::Audit(audit)) = &record.kind else { return };
+    let outcome = AuditOutcome::ALL.get(audit.outcome as usize).copied().unwrap_or_default();
+    events.audited(&Audited {
+        sequence: record.sequence,
+        hash: &hex(&audit.hash),
+        actor: &audit.actor,
+        user: &audit.user,
+        pid: audit.pid.unwrap_or(0),
+        call: &audit.call,
+        action: &audit.action,
+        subject: &audit.subject,
+        outcome: outcome.name(),
+    });
+}
+
 /// A group in the making.
 struct Work<'a> {
     head: &'a Head,
     state: State,
     group: Group,
+    /// Entries of the audit, to be told of when they are durable.
+    audited: Vec<ChangeRecord>,
     /// Series that samples came to, for the case that the group fails.
     touched: Vec<Arc<Series>>,
     segment: u64,
@@ -390,6 +414,7 @@ impl<'a> Work<'a> {
             head: &committer.head,
             state,
             group: Group::default(),
+            audited: Vec::new(),
             touched: Vec::new(),
             segment: committer.wal.number(),
             seen_by_all,
@@ -412,6 +437,9 @@ impl<'a> Work<'a> {
             self.state.history.apply(&numbered);
             self.state.small.apply(change);
             self.group.change(&numbered);
+            if matches!(change, Change::AddAudit(_)) {
+                self.audited.push(numbered);
+            }
         }
         summary
     }

@@ -13,7 +13,10 @@ use super::{
     partition::Partition,
     record::{BadRecord, ChangeRecord, HiddenRecord, Kind as RecordKind, encode_change},
 };
-use crate::time::Timestamp;
+use crate::{
+    model::{AuditHash, AuditRecord, CHAIN_START},
+    time::Timestamp,
+};
 
 /// The kinds of history; their places in arrays are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,14 @@ impl Entry {
             bytes: record.encode_to_vec().into(),
         };
         Some((kind, entry))
+    }
+
+    /// What ties the next entry of the audit to this one; `None` where it is not in the chain.
+    pub(super) fn audit_hash(&self) -> Option<AuditHash> {
+        match self.record().ok()?.kind? {
+            RecordKind::Audit(audit) => audit.hash.try_into().ok(),
+            _ => None,
+        }
     }
 
     /// The record.
@@ -122,6 +133,8 @@ pub(super) struct History {
     pub(super) partitions: Arc<Vec<Arc<Partition>>>,
     /// The last probe of each target.
     pub(super) last_probes: Arc<BTreeMap<Box<str>, Arc<Entry>>>,
+    /// The last entry of the audit, to which the next one is tied.
+    pub(super) last_audit: Option<Arc<Entry>>,
     /// Deleted targets: probes below the number do not exist any more.
     pub(super) hidden: Arc<BTreeMap<String, u64>>,
 }
@@ -134,9 +147,16 @@ impl Default for History {
             sealed: [1; 3],
             partitions: Arc::default(),
             last_probes: Arc::default(),
+            last_audit: None,
             hidden: Arc::default(),
         }
     }
+}
+
+/// The first and the last entry of the audit in a partition, if it has any.
+fn audit_span(partition: &Arc<Partition>) -> Option<(u64, u64)> {
+    let span = partition.manifest().history.get(Kind::Audit as usize)?;
+    (span.count > 0).then_some((span.first, span.last))
 }
 
 /// Which entries are wanted.
@@ -178,7 +198,18 @@ impl History {
             Change::AddAudit(_) => Kind::Audit,
             _ => return encode_change(change, 0),
         };
-        encode_change(change, self.next[kind as usize])
+        let mut record = encode_change(change, self.next[kind as usize]);
+        if let (Change::AddAudit(audit), Some(RecordKind::Audit(stored))) =
+            (change, &mut record.kind)
+        {
+            stored.hash = audit.chained(record.sequence, &self.audit_head()).to_vec();
+        }
+        record
+    }
+
+    /// What the next entry of the audit is tied to.
+    fn audit_head(&self) -> AuditHash {
+        self.last_audit.as_ref().and_then(|last| last.audit_hash()).unwrap_or(CHAIN_START)
     }
 
     /// Takes a record that may concern the history. Entries that are known already are left out, so
@@ -199,8 +230,10 @@ impl History {
 
     fn add(&mut self, kind: Kind, entry: Entry) {
         let entry = Arc::new(entry);
-        if kind == Kind::Probe {
-            self.keep_last_probe(&entry);
+        match kind {
+            Kind::Probe => self.keep_last_probe(&entry),
+            Kind::Audit => self.keep_last_audit(&entry),
+            Kind::Transition => {}
         }
         let next = &mut self.next[kind as usize];
         if entry.sequence >= *next {
@@ -214,6 +247,58 @@ impl History {
         if entry.sequence > known {
             Arc::make_mut(&mut self.last_probes).insert(entry.subject.clone(), Arc::clone(entry));
         }
+    }
+
+    fn keep_last_audit(&mut self, entry: &Arc<Entry>) {
+        if self.last_audit.as_ref().is_none_or(|last| last.sequence < entry.sequence) {
+            self.last_audit = Some(Arc::clone(entry));
+        }
+    }
+
+    /// Finds the last entry of the audit on disk where neither log nor checkpoint had it.
+    pub(super) fn find_last_audit(&mut self, tell: &mut dyn FnMut(&StoreError)) {
+        let next = self.next[Kind::Audit as usize];
+        let known = self.last_audit.as_ref().map_or(1, |last| last.sequence + 1);
+        if known < next
+            && let Some(last) = self.audit_entry(next - 1, tell)
+        {
+            self.keep_last_audit(&last);
+        }
+    }
+
+    /// One entry of the audit, where it can be read.
+    pub(super) fn audit_entry(
+        &self,
+        sequence: u64,
+        tell: &mut dyn FnMut(&StoreError),
+    ) -> Option<Arc<Entry>> {
+        let all = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        let wanted = Wanted::range(Kind::Audit, all.0, all.1);
+        let found = self.read(Wanted { before: sequence + 1, count: 1, ..wanted }, tell);
+        found.into_iter().find(|entry| entry.sequence == sequence)
+    }
+
+    /// The first entry of the audit that is kept when these partitions are gone and what is older than
+    /// `limit` is forgotten.
+    pub(super) fn first_audit(&self, limit: Timestamp, gone: &[Arc<Partition>]) -> u64 {
+        let stays = |p: &&Arc<Partition>| !gone.iter().any(|gone| gone.dir() == p.dir());
+        let spans = self.partitions.iter().filter(stays).filter_map(audit_span);
+        spans.map(|(first, _)| first).min().unwrap_or_else(|| {
+            let tail = &self.tails[Kind::Audit as usize];
+            let kept = tail.iter().find(|entry| entry.time >= limit);
+            kept.map_or(self.next[Kind::Audit as usize], |entry| entry.sequence)
+        })
+    }
+
+    /// Whether an entry of the audit that is not sealed says that all up to `sequence` was removed.
+    pub(super) fn tells_of_trim(&self, sequence: u64) -> bool {
+        self.tails[Kind::Audit as usize].iter().any(|entry| match entry.record() {
+            Ok(ChangeRecord { kind: Some(RecordKind::Audit(audit)), .. }) => {
+                AuditRecord::try_from(&audit)
+                    .is_ok_and(|record| record.trimmed().is_some_and(|(last, _)| last == sequence))
+            }
+            _ => false,
+        })
     }
 
     fn hide(&mut self, target: String, below: u64) {
@@ -245,23 +330,29 @@ impl History {
         self.next = sealed;
     }
 
-    /// Everything that a checkpoint has to hold of the history. The tails come first: a last probe
-    /// that stands in one must not be taken before the entries with lower numbers.
+    /// Everything that a checkpoint has to hold of the history. The tails come first: a last entry
+    /// that stands in one must not be taken before those with lower numbers.
     pub(super) fn to_records(&self) -> Result<Vec<ChangeRecord>, BadRecord> {
         let hidden = self.hidden.iter().map(|(target, below)| {
             let hidden = HiddenRecord { target: target.clone(), below: *below };
             Ok(ChangeRecord { sequence: 0, kind: Some(RecordKind::Hidden(hidden)) })
         });
         let tails = self.tails.iter().flat_map(Tail::iter);
-        let entries = tails.chain(self.last_probes.values()).map(|entry| entry.record());
+        let last = self.last_probes.values().chain(&self.last_audit);
+        let entries = tails.chain(last).map(|entry| entry.record());
         hidden.chain(entries).collect()
     }
 
     /// Forgets unsealed entries older than `limit`; tells how many.
     pub(super) fn cut_older(&mut self, limit: Timestamp) -> u64 {
         let before = self.unsealed();
-        for tail in &mut self.tails {
-            tail.retain(|entry| entry.time >= limit);
+        // The audit loses its beginning only: its entries are tied together, and a clock may have jumped.
+        let first_audit = self.first_audit(limit, &[]);
+        for (kind, tail) in Kind::ALL.into_iter().zip(&mut self.tails) {
+            match kind {
+                Kind::Audit => tail.retain(|entry| entry.sequence >= first_audit),
+                Kind::Probe | Kind::Transition => tail.retain(|entry| entry.time >= limit),
+            }
         }
         (before - self.unsealed()) as u64
     }

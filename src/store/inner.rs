@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Change, Options, Snapshot, StoreError,
-    commit::{self, Published, Request, Rotated},
+    commit::{self, Commit, Published, Request, Rotated},
     engine::Engine,
     head::{Epoch, Head},
     history::{Entry, Wanted},
@@ -130,6 +130,14 @@ impl Inner {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Edit { edit: Box::new(edit), reply })?;
         answer.blocking_recv().map_err(|_| self.no_committer())
+    }
+
+    /// Commits changes that upkeep makes. Blocking.
+    pub(super) fn commit_changes(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let commit = Commit { changes, reply: Some(reply), ..Commit::default() };
+        self.ask(Request::Commit(commit))?;
+        answer.blocking_recv().map_err(|_| self.no_committer())?.map(drop)
     }
 
     /// Has the committer change the state and begin a segment of the log. Blocking.

@@ -364,7 +364,10 @@ impl Store {
         let all = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
         self.0.page(Wanted::range(Kind::Audit, all.0, all.1), page, |entry| {
             match change_of(entry)? {
-                Change::AddAudit(record) => Some(AuditEntry { sequence: entry.sequence, record }),
+                Change::AddAudit(record) => {
+                    let (sequence, hash) = (entry.sequence, entry.audit_hash());
+                    Some(AuditEntry { sequence, record, hash })
+                }
                 _ => None,
             }
         })

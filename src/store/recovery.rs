@@ -94,6 +94,9 @@ pub(super) fn recover(
     replay(dir, options, handles, &mut found)?;
     let replayed_from = found.state.sealed;
     settle(&mut found.state);
+    let mut unreadable = Vec::new();
+    found.state.history.find_last_audit(&mut |error| unreadable.push(error.to_string()));
+    found.recovery.quarantined.extend(unreadable);
     // Nothing older came in; a look at each series takes a moment where they are many.
     if found.state.sealed > replayed_from {
         found.head.cut(found.state.sealed);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Inner, Options, StoreError,
+    Change, Inner, Options, StoreError,
     compact::{kept, longest, roll_up},
     history::Kind,
     keys,
@@ -20,7 +20,11 @@ use super::{
     state::State,
     tiers::{Part, Tiers},
 };
-use crate::{limits, time::Timestamp};
+use crate::{
+    limits,
+    model::{AuditRecord, CHAIN_START},
+    time::Timestamp,
+};
 
 /// The piece of upkeep that keeps the store within its size.
 const SHRINKING: &str = "shrink";
@@ -239,9 +243,27 @@ pub(super) fn beside_partitions(store: &Inner) -> u64 {
     history + others.iter().sum::<u64>()
 }
 
-fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result<(), StoreError> {
+/// Notes in the audit which of its entries are about to go, and what the rest is tied to: durable before
+/// anything is removed. A log that is replayed brings old entries back, of which was told before.
+fn note_trim(store: &Inner, limit: Timestamp, doomed: &[Arc<Partition>]) -> Result<(), StoreError> {
     let state = store.state();
-    let doomed: Vec<Arc<Partition>> = old_history(&state, limit).into_iter().cloned().collect();
+    let first = state.history.first_audit(limit, doomed);
+    let begins = state.history.first_audit(Timestamp::from_millis(i64::MIN), &[]);
+    if first == begins || state.history.tells_of_trim(first - 1) {
+        return Ok(());
+    }
+    let mut tell = |error: &StoreError| store.events.quarantined(&error.to_string());
+    let last = state.history.audit_entry(first - 1, &mut tell);
+    let hash = last.and_then(|last| last.audit_hash()).unwrap_or(CHAIN_START);
+    let trim = AuditRecord::trim(store.clock.now(), first - 1, &hash);
+    store.commit_changes(vec![Change::AddAudit(trim)])
+}
+
+fn clean_history(store: &Inner, limit: Timestamp, freed: &mut CleanUp) -> Result<(), StoreError> {
+    let doomed: Vec<Arc<Partition>> =
+        old_history(&store.state(), limit).into_iter().cloned().collect();
+    note_trim(store, limit, &doomed)?;
+    let state = store.state();
     let dirs: HashSet<PathBuf> = doomed.iter().map(|p| p.dir().to_owned()).collect();
     let after = store.edit(move |state| {
         Arc::make_mut(&mut state.history.partitions).retain(|p| !dirs.contains(p.dir()));

@@ -15,7 +15,9 @@ use std::{
 
 use super::*;
 use crate::{
-    model::{AlertState, AuditRecord, Sample, Severity, stale_nan},
+    model::{
+        AlertState, AuditChain, AuditRecord, BrokenChain, CheckedChain, Sample, Severity, stale_nan,
+    },
     promql::{Queryable as _, Selection},
 };
 
@@ -100,11 +102,24 @@ fn audit(store: &Store, count: u32) {
             actor: "uid:0".into(),
             action: "rule.create".into(),
             subject: format!("rule {n}"),
-            before: String::new(),
-            after: String::new(),
+            ..AuditRecord::default()
         })
     });
     block(store.commit(changes.collect())).unwrap();
+}
+
+/// Checks the whole audit, in pages of another size than blocks and partitions have.
+fn chain(store: &Store) -> Result<CheckedChain, BrokenChain> {
+    let mut page = PageRequest { size: 333, token: String::new() };
+    let mut chain = AuditChain::default();
+    loop {
+        let found = store.audit(&page).unwrap();
+        found.items.into_iter().try_for_each(|entry| chain.take(entry))?;
+        if found.next.is_empty() {
+            return chain.finish();
+        }
+        page.token = found.next;
+    }
 }
 
 fn probe(target: &str, at: Timestamp) -> Change {
@@ -275,7 +290,7 @@ fn history_is_paged_without_gaps_across_memory_and_disk() {
     }
     assert!(seen.iter().copied().eq((1..=9005).rev()));
     audit(&store, 1);
-    assert_eq!(store.audit(&PageRequest::default()).unwrap().items[0].sequence, 9006);
+    assert_eq!(chain(&store).unwrap().span, Some((1, 9006)), "whole over memory, disk and restart");
 }
 
 #[test]
@@ -361,7 +376,46 @@ fn clean_up_frees_whole_partitions_and_old_history() {
     assert_eq!(held[0].samples.len(), 300, "a reader keeps what it holds");
     drop((held, snapshot));
     assert_eq!(fs::read_dir(fixture.dir().join(keys::PARTITIONS)).unwrap().count(), 0);
-    assert_eq!(store.audit(&PageRequest::default()).unwrap().items, []);
+    // What is left tells what went; that goes in its turn, and is told again.
+    assert_eq!(chain(&store).unwrap().span, Some((4, 4)));
+    audit(&store, 2);
+    fixture.clock.set(START.plus(1600 * 24 * HOUR));
+    assert_eq!(store.clean_up().unwrap().entries(), 3);
+    drop(store);
+    let store = fixture.open();
+    // The log had all of them still: they go again, and that is not told twice.
+    assert_eq!(store.clean_up().unwrap().entries(), 6);
+    let left = store.audit(&PageRequest::default()).unwrap().items;
+    assert_eq!((left[0].sequence, left[0].record.subject.as_str()), (7, "6"));
+    assert_eq!(chain(&store).unwrap().span, Some((7, 7)));
+}
+
+#[test]
+fn the_audit_loses_its_beginning_only_where_a_clock_jumped() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let limit = START.plus(Options::default().history_retention);
+    for at in [START, limit, START, limit] {
+        fixture.clock.set(at);
+        audit(&store, 1);
+    }
+    fixture.clock.set(limit.plus(HOUR));
+    store.clean_up().unwrap();
+    assert_eq!(chain(&store).unwrap().span, Some((2, 5)));
+}
+
+#[test]
+fn the_audit_outlives_its_partitions_as_a_chain() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    audit(&store, 9000);
+    store.seal().unwrap();
+    audit(&store, 3);
+    drop(store);
+    let store = fixture.open();
+    fixture.clock.set(START.plus(800 * 24 * HOUR));
+    assert_eq!(store.clean_up().unwrap().entries(), 9003);
+    assert_eq!(chain(&store).unwrap().span, Some((9004, 9004)));
 }
 
 #[test]
@@ -378,7 +432,7 @@ fn rules_come_from_the_catalog_where_the_log_is_lost() {
     assert_eq!(recovery.quarantined.len(), 1);
     assert_eq!(store.adoptions(), ["x"]);
     audit(&store, 1);
-    assert_eq!(store.audit(&PageRequest::default()).unwrap().items[0].sequence, 8);
+    assert_eq!(chain(&store).unwrap().span, Some((1, 8)));
     drop(store);
     assert_eq!(fixture.open().adoptions(), ["x"]);
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     limits,
     model::{
-        Batch, Bounds, Bucket, Histogram, HistogramParts, HistogramSample, Labels, METRIC_NAME,
-        Metadata, MetricKind, PageRequest, ResetHint, Sample, SeriesHistogram, SeriesSample,
-        Severity, is_label_name, is_metric_name,
+        AuditEntry, AuditHash, AuditOutcome, AuditRecord, Batch, Bounds, Bucket, Histogram,
+        HistogramParts, HistogramSample, Labels, METRIC_NAME, Metadata, MetricKind, PageRequest,
+        ResetHint, Sample, SeriesHistogram, SeriesSample, Severity, is_label_name, is_metric_name,
     },
     time::Timestamp,
 };
@@ -51,6 +51,33 @@ pub fn optional_time(
     wire: Option<prost_types::Timestamp>,
 ) -> Result<Option<Timestamp>, InvalidField> {
     wire.map(|wire| time(field, wire)).transpose()
+}
+
+/// An entry of the audit, as a client gets it from a daemon.
+pub fn audit_entry(wire: v1::AuditEntry) -> Result<AuditEntry, InvalidField> {
+    let outcome = match wire.outcome() {
+        v1::AuditOutcome::Unspecified | v1::AuditOutcome::Applied => AuditOutcome::Applied,
+        v1::AuditOutcome::Begun => AuditOutcome::Begun,
+        v1::AuditOutcome::Failed => AuditOutcome::Failed,
+        v1::AuditOutcome::Refused => AuditOutcome::Refused,
+    };
+    let wrong = |_| InvalidField::new("hash", "not of 32 bytes");
+    let hash = Some(wire.hash).filter(|hash| !hash.is_empty());
+    let hash = hash.map(AuditHash::try_from).transpose().map_err(wrong)?;
+    let record = AuditRecord {
+        time: optional_time("time", wire.time)?.unwrap_or_default(),
+        actor: wire.actor,
+        user: wire.user,
+        pid: Some(wire.pid).filter(|pid| *pid != 0),
+        origin: wire.origin,
+        call: wire.call,
+        action: wire.action,
+        subject: wire.subject,
+        outcome,
+        before: wire.before,
+        after: wire.after,
+    };
+    Ok(AuditEntry { sequence: wire.sequence, record, hash })
 }
 
 /// The ends `start` and `end` of a range, where they are given, in the right order.

@@ -4,9 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     model::{
-        Acknowledgement, AlertInstance, AlertState, AuditEntry, Backtest, Bucket, Event,
-        HistogramSample, Labels, MetricKind, ProbeAttempt, ProbePhase, ProbeRecord, ResetHint,
-        Rule, Sample, Severity, Target, TargetState, TargetStatus, Transition,
+        Acknowledgement, AlertInstance, AlertState, AuditEntry, AuditOutcome, Backtest, Bucket,
+        Event, HistogramSample, Labels, MetricKind, ProbeAttempt, ProbePhase, ProbeRecord,
+        ResetHint, Rule, Sample, Severity, Target, TargetState, TargetStatus, Transition,
     },
     time::Timestamp,
 };
@@ -248,6 +248,21 @@ pub fn audit_entry(model: AuditEntry) -> v1::AuditEntry {
         subject: record.subject,
         before: record.before,
         after: record.after,
+        user: record.user,
+        pid: record.pid.unwrap_or(0),
+        origin: record.origin,
+        call: record.call,
+        outcome: audit_outcome(record.outcome).into(),
+        hash: model.hash.map(Vec::from).unwrap_or_default(),
+    }
+}
+
+fn audit_outcome(model: AuditOutcome) -> v1::AuditOutcome {
+    match model {
+        AuditOutcome::Applied => v1::AuditOutcome::Applied,
+        AuditOutcome::Begun => v1::AuditOutcome::Begun,
+        AuditOutcome::Failed => v1::AuditOutcome::Failed,
+        AuditOutcome::Refused => v1::AuditOutcome::Refused,
     }
 }
 

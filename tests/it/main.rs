@@ -5,6 +5,7 @@
 
 mod access;
 mod alerts;
+mod audit;
 mod bad_input;
 mod crash;
 mod export;

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     model::{
-        Accumulator, Acknowledgement, AlertInstance, AlertState, AuditRecord, Metadata, MetricKind,
-        ProbeAnswer, ProbeAttempt, ProbePhase, ProbeRecord, Rule, RuleOrigin, Severity,
-        TargetState, Transition,
+        Accumulator, Acknowledgement, AlertInstance, AlertState, AuditOutcome, AuditRecord,
+        Metadata, MetricKind, ProbeAnswer, ProbeAttempt, ProbePhase, ProbeRecord, Rule, RuleOrigin,
+        Severity, TargetState, Transition,
     },
     store::Change,
     time::Timestamp,
@@ -84,7 +84,7 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
             instances: record.instances.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         },
         Kind::Transition(transition) => Change::AddTransition(transition.try_into()?),
-        Kind::Audit(audit) => Change::AddAudit(audit.into()),
+        Kind::Audit(audit) => Change::AddAudit(audit.try_into()?),
         Kind::Probe(probe) => Change::AddProbe(probe.try_into()?),
         Kind::TargetState(record) => Change::PutTargetState {
             name: record.name.clone(),
@@ -224,20 +224,34 @@ impl From<&AuditRecord> for AuditRecordRecord {
             subject: audit.subject.clone(),
             before: audit.before.clone(),
             after: audit.after.clone(),
+            user: audit.user.clone(),
+            pid: audit.pid,
+            origin: audit.origin.clone(),
+            call: audit.call.clone(),
+            outcome: place(&AuditOutcome::ALL, &audit.outcome),
+            // It depends on the place in the audit.
+            hash: Vec::new(),
         }
     }
 }
 
-impl From<&AuditRecordRecord> for AuditRecord {
-    fn from(record: &AuditRecordRecord) -> Self {
-        Self {
+impl TryFrom<&AuditRecordRecord> for AuditRecord {
+    type Error = BadRecord;
+
+    fn try_from(record: &AuditRecordRecord) -> Result<Self, BadRecord> {
+        Ok(Self {
             time: time(record.time),
             actor: record.actor.clone(),
             action: record.action.clone(),
             subject: record.subject.clone(),
             before: record.before.clone(),
             after: record.after.clone(),
-        }
+            user: record.user.clone(),
+            pid: record.pid,
+            origin: record.origin.clone(),
+            call: record.call.clone(),
+            outcome: at(&AuditOutcome::ALL, record.outcome, "outcome")?,
+        })
     }
 }
 

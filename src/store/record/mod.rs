@@ -184,6 +184,19 @@ pub(super) struct AuditRecordRecord {
     pub before: String,
     #[prost(string, tag = "6")]
     pub after: String,
+    #[prost(string, tag = "7")]
+    pub user: String,
+    #[prost(uint32, optional, tag = "8")]
+    pub pid: Option<u32>,
+    #[prost(string, tag = "9")]
+    pub origin: String,
+    #[prost(string, tag = "10")]
+    pub call: String,
+    #[prost(uint32, tag = "11")]
+    pub outcome: u32,
+    /// SHA-256 of the entry and of the hash before it; empty where there was no chain yet.
+    #[prost(bytes = "vec", tag = "12")]
+    pub hash: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

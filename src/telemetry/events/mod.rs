@@ -12,6 +12,6 @@ pub use collect::CollectEvents;
 pub use control::ControlEvents;
 pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents};
 pub use probe::ProbeEvents;
-pub use store::StoreEvents;
+pub use store::{Audited, StoreEvents};
 pub use supervise::SuperviseEvents;
 pub use web::WebEvents;

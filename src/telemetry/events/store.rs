@@ -28,6 +28,29 @@ pub struct StoreEvents {
     metadata_dropped: IntCounter,
 }
 
+/// An entry of the audit, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Audited<'a> {
+    /// Its place.
+    pub sequence: u64,
+    /// What ties it to those before, in hexadecimal.
+    pub hash: &'a str,
+    /// Who.
+    pub actor: &'a str,
+    /// The user's name, or nothing.
+    pub user: &'a str,
+    /// The process, or 0.
+    pub pid: u32,
+    /// The call, or nothing.
+    pub call: &'a str,
+    /// What was done.
+    pub action: &'a str,
+    /// To what.
+    pub subject: &'a str,
+    /// What came of it.
+    pub outcome: &'a str,
+}
+
 impl StoreEvents {
     /// Registers the store's metrics.
     pub fn new(telemetry: &Telemetry) -> Self {
@@ -191,6 +214,23 @@ impl StoreEvents {
             size_max,
             "the store is larger than [storage] size_max, and what is left is its log, small state, \
              history and newest samples: set size_max higher, or keep fewer series"
+        );
+    }
+
+    /// An entry of the audit is durable.
+    pub fn audited(&self, entry: &Audited<'_>) {
+        let Audited { sequence, hash, actor, user, pid, call, action, subject, outcome } = *entry;
+        tracing::info!(
+            sequence,
+            hash,
+            actor,
+            user,
+            pid,
+            call,
+            action,
+            subject,
+            outcome,
+            "audit: {action} {outcome}"
         );
     }
 

@@ -1,0 +1,191 @@
+//! What is written to the audit beside the changes themselves: who asked, refusals, reloads.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::{
+    limits,
+    model::{AuditEntry, AuditOutcome, AuditRecord, Page, PageRequest},
+    store::Change,
+    time::Timestamp,
+};
+
+use super::{Caller, Failure, Monitor, Reloaded};
+
+/// For so long a refusal like one that was written is only counted: whoever asks again and again must
+/// not push everything else out of the audit.
+const REFUSAL_PAUSE: Duration = Duration::from_hours(1);
+/// Kinds of refusals that are remembered.
+const REFUSALS_MAX: usize = 1000;
+
+impl Caller {
+    /// A record of what this caller does now, before it is said what that is.
+    fn record(&self, time: Timestamp) -> AuditRecord {
+        AuditRecord {
+            time,
+            actor: self.actor.clone(),
+            user: self.user.clone(),
+            pid: self.pid,
+            origin: self.origin.clone(),
+            call: self.call.clone(),
+            ..AuditRecord::default()
+        }
+    }
+}
+
+impl Monitor {
+    /// The audit's entry for a change that `caller` makes now.
+    pub(super) fn audit_entry(
+        &self,
+        caller: &Caller,
+        action: &str,
+        subject: &str,
+        (before, after): (String, String),
+    ) -> Change {
+        Change::AddAudit(AuditRecord {
+            action: action.to_owned(),
+            subject: bounded(subject.to_owned()),
+            before: bounded(before),
+            after: bounded(after),
+            ..caller.record(self.now())
+        })
+    }
+
+    /// … for what takes a while, or goes wrong.
+    pub(super) fn audit_outcome(
+        &self,
+        caller: &Caller,
+        outcome: AuditOutcome,
+        (action, subject): (&str, &str),
+        after: String,
+    ) -> Change {
+        let entry = self.audit_entry(caller, action, subject, (String::new(), after));
+        match entry {
+            Change::AddAudit(record) => Change::AddAudit(AuditRecord { outcome, ..record }),
+            other => other,
+        }
+    }
+
+    /// Writes down that `caller` was refused, and why; at most once an hour for each caller and call, with
+    /// how many there were in between.
+    pub async fn note_refusal(&self, caller: &Caller, why: &str) {
+        let Some(unwritten) = self.refusals.lock().note(caller, self.now()) else { return };
+        let more = match unwritten {
+            0 => String::new(),
+            more => format!("; {more} more like it since the last entry"),
+        };
+        let entry = self.audit_outcome(
+            caller,
+            AuditOutcome::Refused,
+            ("access", &caller.call),
+            format!("{why}{more}"),
+        );
+        // Where the disk is full the refusal stands all the same; the store tells of it.
+        let _untold = self.parts.store.commit(vec![entry]).await;
+    }
+
+    /// Writes down what came of reading the configuration again.
+    pub async fn note_reload(
+        &self,
+        caller: &Caller,
+        result: &Result<Reloaded, Failure>,
+    ) -> Result<(), Failure> {
+        let (action, subject) = ("reload", "configuration");
+        let entry = match result {
+            Ok(Reloaded { before, after, .. }) => {
+                self.audit_entry(caller, action, subject, (before.clone(), after.clone()))
+            }
+            Err(failure) => {
+                let why = failure.message.clone();
+                self.audit_outcome(caller, AuditOutcome::Failed, (action, subject), why)
+            }
+        };
+        Ok(self.parts.store.commit(vec![entry]).await?)
+    }
+
+    /// The audit, newest first.
+    pub async fn audit(&self, page: &PageRequest) -> Result<Page<AuditEntry>, Failure> {
+        let page = page.clone();
+        Ok(self.blocking(move |store| store.audit(&page)).await??)
+    }
+}
+
+/// A text that is no longer than the audit takes.
+fn bounded(mut text: String) -> String {
+    const CUT: &str = " …";
+    if text.len() > limits::AUDIT_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
+}
+
+/// The refusals of late, by caller and call.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(HashMap<(String, String), Lately>);
+
+/// When a refusal was written, and how many there were since.
+#[derive(Debug)]
+struct Lately {
+    at: Timestamp,
+    since: u64,
+}
+
+impl Refusals {
+    /// Takes a refusal; gives how many were not written where this one is to be.
+    fn note(&mut self, caller: &Caller, now: Timestamp) -> Option<u64> {
+        // A clock that was set back must not silence anybody for longer.
+        let is_fresh = |lately: &Lately| now >= lately.at && now.since(lately.at) < REFUSAL_PAUSE;
+        let kind = (caller.actor.clone(), caller.call.clone());
+        if let Some(lately) = self.0.get_mut(&kind).filter(|lately| is_fresh(lately)) {
+            lately.since += 1;
+            return None;
+        }
+        if self.0.len() >= REFUSALS_MAX {
+            self.0.retain(|_, lately| is_fresh(lately));
+        }
+        let written = self.0.len() < REFUSALS_MAX || self.0.contains_key(&kind);
+        let before = written.then(|| self.0.insert(kind, Lately { at: now, since: 0 }));
+        before.map(|before| before.map_or(0, |lately| lately.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn caller(uid: usize) -> Caller {
+        Caller { actor: format!("uid:{uid}"), ..Caller::default() }
+    }
+
+    #[test]
+    fn a_refusal_that_repeats_is_counted() {
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.note(&caller(1), NOW), Some(0));
+        assert_eq!(refusals.note(&caller(2), NOW), Some(0));
+        let later = NOW.plus(REFUSAL_PAUSE / 2);
+        assert_eq!([refusals.note(&caller(1), later), refusals.note(&caller(1), later)], [None; 2]);
+        assert_eq!(refusals.note(&caller(1), NOW.plus(REFUSAL_PAUSE)), Some(2));
+        let set_back = NOW.minus(REFUSAL_PAUSE);
+        assert_eq!(refusals.note(&caller(1), set_back), Some(0));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut refusals = Refusals::default();
+        let written = |refusals: &mut Refusals, now| {
+            (0..REFUSALS_MAX * 2).filter(|uid| refusals.note(&caller(*uid), now).is_some()).count()
+        };
+        assert_eq!(written(&mut refusals, NOW), REFUSALS_MAX);
+        assert_eq!(refusals.0.len(), REFUSALS_MAX);
+        assert_eq!(written(&mut refusals, NOW.plus(REFUSAL_PAUSE)), REFUSALS_MAX);
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_letters() {
+        assert_eq!(bounded("short".to_owned()), "short");
+        let cut = bounded("ü".repeat(limits::AUDIT_TEXT_BYTES_MAX));
+        assert!(cut.len() <= limits::AUDIT_TEXT_BYTES_MAX && cut.ends_with("ü …"), "{}", cut.len());
+    }
+}
