@@ -3,11 +3,16 @@
 import re
 import time
 
+from harness import eventually
 from service import CONFIG, SOCKET, UNIT, installed, seconds
 
 STATUS = re.compile(r"\d+ of \d+ targets healthy, alerts firing: \d+; http://127\.0\.0\.1:\d+")
 PROBED = '[[targets]]\nname = "{name}"\nkind = "tcp"\naddress = "127.0.0.1:9494"\ninterval = "1h"\n'
 SAMPLE = "boot_kept 42\n"
+# Nobody listens there until somebody does.
+LAMP = '[[targets]]\nname = "lamp"\nkind = "tcp"\naddress = "127.0.0.1:7777"\ninterval = "1h"\nretries = 0\n'
+# As packaging/balefire.catalog has them.
+DOWN, UP = "b2f1c5e47d0a4c0f9d6e8a35f0c71d03", "b2f1c5e47d0a4c0f9d6e8a35f0c71d04"
 
 
 def is_running_after_the_start_and_stops_in_time(suite):
@@ -108,6 +113,28 @@ def a_broken_configuration_is_told_before_the_start(suite):
         assert service.is_active()
 
 
+def the_journal_finds_what_happened_to_a_target(suite):
+    with installed(suite) as service:
+        service.configure(LAMP)
+        service.systemctl("reload")
+        service.cli("targets", "check", "lamp")
+        assert told(service, DOWN) == [("target_down", "lamp", "3")], service.log()
+        service.guest.run("systemd-run", "--unit=lamp", "--socket-property=ListenStream=127.0.0.1:7777",
+                          "--socket-property=Accept=yes", "/bin/cat")
+        service.cli("targets", "check", "lamp", check=True)
+        assert told(service, UP) == [("target_up", "lamp", "6")], service.log()
+        plain = service.guest.journal("--unit", UNIT, "--grep", "^Balefire|configuration reloaded")
+        assert plain and not any("MESSAGE_ID" in entry for entry in plain), plain
+
+
+def told(service, message_id):
+    """What the journal has under an id of the catalog, and of the target."""
+    names = {DOWN: "target_down", UP: "target_up"}
+    entries = eventually(f"the journal has {names[message_id]}",
+                         lambda: service.guest.journal("--unit", UNIT, f"MESSAGE_ID={message_id}", "BALEFIRE_TARGET=lamp"))
+    return [(names[entry["MESSAGE_ID"]], entry["BALEFIRE_TARGET"], entry["PRIORITY"]) for entry in entries]
+
+
 def configured(service):
     """Which of those that are configured here are watched; there may be others."""
     return {target["name"] for target in service.ask("targets", "list")} & {"lighthouse", "foghorn"}
@@ -121,4 +148,5 @@ CASES = (
     a_reload_applies_what_has_changed,
     a_broken_configuration_leaves_the_old_one_running,
     a_broken_configuration_is_told_before_the_start,
+    the_journal_finds_what_happened_to_a_target,
 )
