@@ -28,7 +28,7 @@ const WORKERS: usize = 2;
 /// Queries, collecting, the store's blocking calls.
 const BLOCKING_MAX: usize = 16;
 /// Descriptors that are asked for, as in the unit: each partition that is read takes eighty.
-const DESCRIPTORS: u64 = 8192;
+const DESCRIPTORS: u64 = 16_384;
 /// Descriptors below which it does not start: those of an idle daemon, some for clients, and for a
 /// partition that is written beside one that is read.
 const DESCRIPTORS_MIN: u64 = 16 + 16 + 2 * 96;

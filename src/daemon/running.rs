@@ -243,7 +243,8 @@ impl Running {
         systemd::ready(&self.status_line());
         match &result {
             Ok(Reloaded { changes, .. }) => {
-                info!(changes = changes.len(), "configuration reloaded: {}", changes.join("; "));
+                let what = if changes.is_empty() { "as it was".into() } else { changes.join("; ") };
+                info!(changes = changes.len(), "configuration reloaded: {what}");
             }
             Err(failure) => error!("configuration not reloaded, the old one stays: {failure}"),
         }
