@@ -7,7 +7,6 @@
 //! [`probing::Handle`], [`collecting::Handle`], [`RuleBook`], and the [`Bus`] of events.
 //! Start reading at [`collecting`], the simplest.
 
-mod bus;
 pub mod collecting;
 pub mod evaluating;
 pub mod observe;
@@ -17,7 +16,6 @@ mod rule_book;
 mod targets;
 pub mod upkeep;
 
-pub use bus::{Bus, TooManySubscribers};
 pub use rhythm::BEAT_WITHIN;
 pub use rule_book::{Report, RuleBook, default_rules};
 pub use targets::{

@@ -69,7 +69,7 @@ impl Small {
                 Arc::make_mut(&mut self.accumulators)
                     .insert(accumulator.labels.clone(), Arc::new(accumulator.clone()));
             }
-            Change::AddTransition(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
+            Change::AddEvent(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
         }
     }
 

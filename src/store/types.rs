@@ -6,7 +6,7 @@ use super::commit::Key;
 use crate::{
     limits,
     model::{
-        Accumulator, AlertInstance, AuditRecord, Labels, ProbeRecord, Rule, TargetState, Transition,
+        Accumulator, AlertInstance, AuditRecord, Event, Labels, ProbeRecord, Rule, TargetState,
     },
     time::Timestamp,
 };
@@ -100,8 +100,8 @@ pub enum Change {
         /// Its instances.
         instances: Vec<AlertInstance>,
     },
-    /// An alert changed its state.
-    AddTransition(Transition),
+    /// Something happened.
+    AddEvent(Event),
     /// Somebody changed something.
     AddAudit(AuditRecord),
     /// A target was probed.

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     limits,
-    model::{Batch, Check, Event as Told, ProbeRecord, Target, TargetState},
+    model::{self, Batch, Check, ProbeRecord, Target, TargetState},
     probe::Prober,
     store::{Change, Store},
     supervise::{StopSignal, Supervisor, TaskContext, TaskReport},
@@ -28,7 +28,7 @@ use crate::{
 };
 
 use self::schedule::Schedule;
-use super::{Bus, Targets, targets};
+use super::{Targets, targets};
 
 /// The task's name; its probes are children of it.
 pub const TASK: &str = "probing";
@@ -46,8 +46,6 @@ pub struct Parts {
     pub targets: Arc<Targets>,
     /// Who probes.
     pub prober: Prober,
-    /// Who hears of changes.
-    pub bus: Bus,
     /// Who runs the probes.
     pub supervisor: Supervisor,
     /// The time.
@@ -336,6 +334,7 @@ impl Probing {
         let now = self.parts.clock.now();
         let told = self.parts.targets.record(record.clone(), now);
         let mut changes = vec![Change::AddProbe(record.clone())];
+        changes.extend(told.clone().map(Change::AddEvent));
         let status = self.parts.targets.get(&record.target).map(|(_, status)| status);
         if let Some((state, since)) = status.and_then(|s| Some((s.state, s.since?))) {
             changes.push(Change::PutTargetState { name: record.target.clone(), state, since });
@@ -350,16 +349,15 @@ impl Probing {
         } else {
             store.append_and_commit(batch, changes).await.map(drop)
         };
-        if let Some(event) = told {
-            self.tell(event);
+        if let Some(event) = &told {
+            self.log(event);
         }
         stored.map_err(|error| error.to_string())
     }
 
-    fn tell(&self, event: Told) {
-        if let Told::TargetChanged { name, from, to, reason, .. } = &event {
+    fn log(&self, event: &model::Event) {
+        if let model::Event::TargetChanged { name, from, to, reason, .. } = event {
             self.events.changed(name, from.name(), to.name(), reason);
         }
-        self.parts.bus.publish(event);
     }
 }

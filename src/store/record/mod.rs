@@ -5,6 +5,7 @@
 //! the catalog. Must not know where the bytes go.
 
 mod convert;
+mod events;
 
 use prost::Message;
 
@@ -47,7 +48,7 @@ pub(super) struct ChangeRecord {
     /// For entries of the history: their place in it.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub kind: Option<Kind>,
 }
 
@@ -80,6 +81,10 @@ pub(super) enum Kind {
     /// Probes of a deleted target below the sequence number are gone.
     #[prost(message, tag = "14")]
     Hidden(HiddenRecord),
+    #[prost(message, tag = "15")]
+    TargetChanged(TargetChangedRecord),
+    #[prost(message, tag = "16")]
+    ConfigReloaded(ConfigReloadedRecord),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -168,6 +173,28 @@ pub(super) struct TransitionRecord {
     pub value: u64,
     #[prost(bool, tag = "9")]
     pub notified: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TargetChangedRecord {
+    #[prost(sint64, tag = "1")]
+    pub time: i64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(uint32, tag = "3")]
+    pub from: u32,
+    #[prost(uint32, tag = "4")]
+    pub to: u32,
+    #[prost(string, tag = "5")]
+    pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ConfigReloadedRecord {
+    #[prost(sint64, tag = "1")]
+    pub time: i64,
+    #[prost(string, repeated, tag = "2")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
