@@ -80,6 +80,9 @@ pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Users and groups in one list of `[access]`.
 pub const ACCESS_SUBJECTS_MAX: usize = 100;
 
+/// Bearer tokens at most, expired ones among them.
+pub const TOKENS_MAX: usize = 1000;
+
 /// Targets at most, discovered ones among them.
 pub const TARGETS_MAX: usize = 10_000;
 /// Longest stretch of a probed server's answer that is read.

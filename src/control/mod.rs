@@ -26,6 +26,7 @@ mod storage;
 mod streams;
 mod system;
 mod targets;
+mod tokens;
 mod transport;
 mod unknown;
 mod write_stream;

@@ -7,9 +7,11 @@ use parking_lot::Mutex;
 use super::{
     AccumulatorRecord, AcknowledgementRecord, AnswerRecord, AttemptRecord, AuditRecordRecord,
     BadRecord, ChangeRecord, InstanceRecord, InstancesRecord, Kind, MetadataRecord, PhaseRecord,
-    ProbeRecordRecord, RuleRecord, TargetStateRecord, TransitionRecord, labels, time,
+    ProbeRecordRecord, RuleRecord, TargetStateRecord, TokenRecord, TokenUseRecord,
+    TransitionRecord, labels, time,
 };
 use crate::{
+    access::{Role, Token},
     model::{
         Accumulator, Acknowledgement, AlertInstance, AlertState, AuditOutcome, AuditRecord,
         Metadata, MetricKind, ProbeAnswer, ProbeAttempt, ProbePhase, ProbeRecord, Rule, RuleOrigin,
@@ -69,6 +71,11 @@ pub(in crate::store) fn encode_change(change: &Change, sequence: u64) -> ChangeR
         Change::PutAdoption(name) => Kind::PutAdoption(name.clone()),
         Change::DeleteAdoption(name) => Kind::DeleteAdoption(name.clone()),
         Change::PutAccumulator(accumulator) => Kind::Accumulator(accumulator.into()),
+        Change::PutToken(token) => Kind::Token(token.into()),
+        Change::UseToken { id, at } => {
+            Kind::UseToken(TokenUseRecord { id: id.clone(), at: at.as_millis() })
+        }
+        Change::DeleteToken(id) => Kind::DeleteToken(id.clone()),
     };
     ChangeRecord { sequence, kind: Some(kind) }
 }
@@ -95,6 +102,9 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
         Kind::PutAdoption(name) => Change::PutAdoption(name.clone()),
         Kind::DeleteAdoption(name) => Change::DeleteAdoption(name.clone()),
         Kind::Accumulator(accumulator) => Change::PutAccumulator(accumulator.try_into()?),
+        Kind::Token(token) => Change::PutToken(token.try_into()?),
+        Kind::UseToken(used) => Change::UseToken { id: used.id.clone(), at: time(used.at) },
+        Kind::DeleteToken(id) => Change::DeleteToken(id.clone()),
         Kind::Metadata(_) | Kind::Hidden(_) => return Ok(None),
     }))
 }
@@ -406,6 +416,39 @@ impl TryFrom<&MetadataRecord> for Metadata {
     }
 }
 
+impl From<&Token> for TokenRecord {
+    fn from(token: &Token) -> Self {
+        Self {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            roles: token.roles.iter().map(|role| place(&Role::ALL, &role)).collect(),
+            secret_hash: token.secret_hash.to_vec(),
+            created_at: token.created_at.as_millis(),
+            created_by: token.created_by.clone(),
+            expires_at: token.expires_at.map(Timestamp::as_millis),
+            last_used_at: token.last_used_at.map(Timestamp::as_millis),
+        }
+    }
+}
+
+impl TryFrom<&TokenRecord> for Token {
+    type Error = BadRecord;
+
+    fn try_from(record: &TokenRecord) -> Result<Self, BadRecord> {
+        let roles = record.roles.iter().map(|role| at(&Role::ALL, *role, "role"));
+        Ok(Self {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            roles: roles.collect::<Result<_, _>>()?,
+            secret_hash: record.secret_hash.as_slice().try_into().map_err(|_| BadRecord("hash"))?,
+            created_at: time(record.created_at),
+            created_by: record.created_by.clone(),
+            expires_at: record.expires_at.map(time),
+            last_used_at: record.last_used_at.map(time),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
@@ -474,6 +517,23 @@ mod tests {
             updated_at: Timestamp::from_secs(7),
             buckets: vec![(0.5, 2), (f64::INFINITY, 1)],
         }));
+    }
+
+    #[test]
+    fn a_token_comes_back_as_it_was() {
+        let at = Timestamp::from_secs(5);
+        check(Change::PutToken(Token {
+            id: "0a1b2c3d".into(),
+            name: "grafana".into(),
+            roles: [Role::Viewer, Role::Ingest].into_iter().collect(),
+            secret_hash: Token::hash("secret"),
+            created_at: at,
+            created_by: "ada".into(),
+            expires_at: Some(at),
+            last_used_at: None,
+        }));
+        check(Change::UseToken { id: "0a1b2c3d".into(), at });
+        check(Change::DeleteToken("0a1b2c3d".into()));
     }
 
     #[test]
