@@ -70,7 +70,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         &["access", "model", "monitor", "promql", "store", "supervise", "telemetry", "wire"],
     ),
     ("web", 6, &["access", "exposition", "model", "monitor", "promql", "supervise", "telemetry"]),
-    ("config", 7, &["access", "collect", "model", "pipeline", "store", "telemetry"]),
+    ("config", 7, &["access", "collect", "model", "pipeline", "store", "telemetry", "web"]),
     ("cli", 8, &["client", "config", "exposition", "model", "store", "wire"]),
     (
         "daemon",

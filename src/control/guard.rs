@@ -1,5 +1,5 @@
-//! Stands before every service: lets a call through whose caller has the role that it needs, and keeps
-//! a panic to its request.
+//! Stands before every service: lets a call through whose caller has the role that it needs and has not
+//! asked for too much, and keeps a panic to its request.
 
 use std::{
     any::Any,
@@ -12,11 +12,16 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::{
-    access::{self, Access, Call, Need, Peer, Refusal, Roles, Surroundings},
+    access::{
+        self, Access, Admission, Call, Excess, Limiter, Need, Peer, Refusal, Roles, Surroundings,
+        Who,
+    },
     error_code::ErrorCode,
     monitor::Monitor,
     telemetry::events::ControlEvents,
@@ -29,6 +34,7 @@ use super::convert;
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) access: Access,
+    pub(super) limiter: Limiter,
     /// Whose daemon and socket it is.
     pub(super) around: Surroundings,
     /// The configuration file, for whoever is to be told what to write there.
@@ -50,14 +56,19 @@ pub(super) struct Asked {
 
 /// What comes of a request before it is served.
 enum Verdict {
-    Serve(&'static Call),
+    Serve(&'static Call, Admission),
     Refuse(Refusal),
+    Limit(Excess),
     NotServed,
 }
 
 impl Keeper {
     /// What `peer` may do is looked up for each call: new rules hold for open connections, too.
     fn judge(&self, peer: &Peer, path: &str) -> Verdict {
+        let admission = match self.limiter.admit(&Who::User(peer.uid), Instant::now()) {
+            Ok(admission) => admission,
+            Err(excess) => return Verdict::Limit(excess),
+        };
         let rules = self.access.rules();
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
@@ -66,7 +77,7 @@ impl Keeper {
             let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
             return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
         }
-        call.map_or(Verdict::NotServed, Verdict::Serve)
+        call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, admission))
     }
 }
 
@@ -109,8 +120,9 @@ where
         let path = request.uri().path().to_owned();
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
         let keeper = Arc::clone(&self.keeper);
-        let call = match keeper.judge(&peer, &path) {
-            Verdict::Serve(call) => call,
+        let (call, admission) = match keeper.judge(&peer, &path) {
+            Verdict::Serve(call, admission) => (call, admission),
+            Verdict::Limit(excess) => return Box::pin(ready(Ok(keeper.limit(&peer, &excess)))),
             Verdict::Refuse(refusal) => {
                 return Box::pin(async move { Ok(keeper.refuse(&peer, &refusal).await) });
             }
@@ -124,12 +136,22 @@ where
         request.extensions_mut().insert(Asked { call, origin });
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            answer.await.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)))
+            let answer = answer.await;
+            let answer =
+                answer.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)));
+            answer.map(|answer| answer.map(|body| held(body, admission)))
         })
     }
 }
 
 impl Keeper {
+    /// The answer to somebody who asks for too much.
+    fn limit(&self, peer: &Peer, excess: &Excess) -> Response<Body> {
+        let message = excess.to_string();
+        self.events.call_limited(peer.uid, excess.bound.name(), &message, excess.is_news);
+        wire::excess(&message, excess.retry_after).into_http()
+    }
+
     /// The answer to somebody who may not ask.
     async fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
         let Refusal { call, needed, had, grant, message } = refusal;
@@ -146,6 +168,14 @@ impl Keeper {
         ];
         wire::refusal(message, &facts).into_http()
     }
+}
+
+/// A body that counts as under way until it ends, or its client has gone.
+fn held(body: Body, admission: Admission) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _until_the_end = &admission;
+        frame
+    }))
 }
 
 fn not_served(path: &str) -> Response<Body> {
@@ -168,12 +198,14 @@ fn after_panic(events: &ControlEvents, path: &str, panic: &(dyn Any + Send)) -> 
 mod tests {
     use super::*;
     use crate::{
-        access::{Group, Role, Rules, Subject},
+        access::{Group, Rate, Role, Rules, Subject},
         telemetry::Telemetry,
     };
     use std::{collections::BTreeSet, convert::Infallible};
 
     const STATUS: &str = "/balefire.v1.SystemService/GetStatus";
+
+    const RATE: Rate = Rate { per_second: 1, burst: 1, under_way: 1 };
 
     /// User 7 is named in the list of `role`.
     fn keeper(role: Option<Role>, telemetry: &Telemetry) -> Keeper {
@@ -181,6 +213,7 @@ mod tests {
         rules.grant(role, Subject::User("7".to_owned()));
         Keeper {
             access: Access::new(rules),
+            limiter: Limiter::new("socket", RATE),
             around: Surroundings { uid: 1, group: Group { gid: 1, name: String::new() } },
             file: String::new(),
             origin: "".into(),

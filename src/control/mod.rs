@@ -36,7 +36,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    access::Access,
+    access::{Access, Limiter},
     limits,
     monitor::Monitor,
     supervise::StopSignal,
@@ -59,6 +59,8 @@ pub struct App {
     pub monitor: Monitor,
     /// Who may do what.
     pub access: Access,
+    /// How much each may ask for.
+    pub limiter: Limiter,
     /// For ranges that end now.
     pub clock: Clock,
     /// What is counted and logged.
@@ -75,6 +77,7 @@ pub async fn serve(
     let routes = routes(&app, &context.stop, &health)?;
     let keeper = guard::Keeper {
         access: app.access.clone(),
+        limiter: app.limiter.clone(),
         around: socket.surroundings(),
         file: app.monitor.config_file().to_owned(),
         origin: socket.path().display().to_string().into(),

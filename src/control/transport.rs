@@ -190,7 +190,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
     use crate::{
-        access::Access,
+        access::{Access, Limiter, Rates},
         client::{ClientError, Connection, Search},
         supervise::StopSwitch,
         telemetry::Telemetry,
@@ -225,6 +225,7 @@ mod tests {
             routes.add_service(tonic_health::pb::health_server::HealthServer::new(health));
             let keeper = Keeper {
                 access: Access::default(),
+                limiter: Limiter::new("socket", Rates::default().socket),
                 around: self.socket.surroundings(),
                 file: String::new(),
                 origin: "".into(),

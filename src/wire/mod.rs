@@ -12,7 +12,7 @@ mod status;
 pub mod to_wire;
 
 pub use from_wire::InvalidField;
-pub use status::{ERROR_DOMAIN, refusal, status};
+pub use status::{ERROR_DOMAIN, excess, refusal, status};
 
 /// Generated from `proto/balefire/v1`.
 #[expect(clippy::pedantic, missing_docs, clippy::allow_attributes, reason = "generated code")]

@@ -20,7 +20,13 @@ fn exchange(address: &str, head: &str) -> (u16, String) {
 }
 
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+    get_with(address, path, &[])
+}
+
+/// The same with headers, each a line.
+pub(crate) fn get_with(address: &str, path: &str, headers: &[String]) -> (u16, String) {
+    let headers: String = headers.iter().map(|line| format!("\r\n{line}")).collect();
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}{headers}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

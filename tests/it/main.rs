@@ -17,3 +17,5 @@ mod http_api;
 mod life;
 mod storage;
 mod targets;
+mod tls;
+mod tokens;
