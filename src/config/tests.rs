@@ -223,15 +223,6 @@ fn values_out_of_bounds_are_refused() {
         ],
     );
     check(
-        "[http]\nexternal_hosts = [\"box.lan\", \"https://box.lan\"]",
-        &["balefire.toml:2: http.external_hosts: \"https://box.lan\" is no host; write a name \
-         without scheme and port, \"box.example.com\""],
-    );
-    check(
-        "[limits]\nhttp_burst = 0",
-        &["balefire.toml:2: limits.http_burst: 0 is too little; write 1 or more"],
-    );
-    check(
         "[alerting]\nhistogram_buckets = [1, 1]",
         &["balefire.toml:2: alerting.histogram_buckets: is not in order; write each bound larger \
          than the one before"],
@@ -369,6 +360,19 @@ fn an_environment_is_no_path() {
         home.problems(),
         ["environment variable BALEFIRE_ENVIRONMENT: environment: \"../x\" is no name for an \
          environment; use letters, digits, '-' and '_'",]
+    );
+}
+
+#[test]
+fn hosts_and_limits_are_checked() {
+    check(
+        "[http]\nexternal_hosts = [\"box.lan\", \"https://box.lan\"]",
+        &["balefire.toml:2: http.external_hosts: \"https://box.lan\" is no host; write a name \
+         without scheme and port, \"box.example.com\""],
+    );
+    check(
+        "[limits]\nhttp_burst = 0",
+        &["balefire.toml:2: limits.http_burst: 0 is too little; write 1 or more"],
     );
 }
 

@@ -1,5 +1,7 @@
 //! A new configuration for the running process: applied whole or refused.
 
+use tokio::time::Instant;
+
 use crate::{
     config::{Config, HttpOptions, differences},
     error_code::ErrorCode,
@@ -109,8 +111,9 @@ fn apply_loops(running: &Running, new: &Config) -> Vec<String> {
         changes.push("access changed".to_owned());
     }
     if old.limits != new.limits {
-        running.web.http.set(new.limits.http);
-        running.web.socket.set(new.limits.socket);
+        let now = Instant::now();
+        running.web.http.set(new.limits.http, now);
+        running.web.socket.set(new.limits.socket, now);
         changes.push("limits changed".to_owned());
     }
     if old.collect != new.collect {

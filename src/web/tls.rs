@@ -2,7 +2,8 @@
 //! the new ones cannot be used, the old ones stay.
 
 use std::{
-    fs, io,
+    fs,
+    io::Read,
     net::IpAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -117,7 +118,6 @@ fn problem(key: &'static str, message: impl Into<String>) -> TlsProblem {
 
 /// What stands in a file; an error says which.
 fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsProblem> {
-    use io::Read;
     let mut bytes = Vec::new();
     let opened = fs::File::open(file);
     let read = opened.and_then(|f| f.take(limits::CONFIG_BYTES_MAX).read_to_end(&mut bytes));
@@ -131,14 +131,12 @@ fn certificates(
 ) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
     let pem = read(key, file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| format!("{error}"));
-    match found.as_deref() {
-        Ok([]) | Err(_) => {
-            let why = found.err().map(|why| format!(" ({why})")).unwrap_or_default();
-            Err(problem(key, format!("{} holds no certificate in PEM{why}", file.display())))
-        }
-        Ok(_) => Ok(found.unwrap_or_default()),
-    }
+    let why = match found {
+        Ok(found) if !found.is_empty() => return Ok(found),
+        Ok(_) => String::new(),
+        Err(error) => format!(" ({error})"),
+    };
+    Err(problem(key, format!("{} holds no certificate in PEM{why}", file.display())))
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsProblem> {
@@ -159,7 +157,7 @@ fn client_verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsProble
     }
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    Ok(verifier.build().map_err(|error| wrong(&error))?)
+    verifier.build().map_err(|error| wrong(&error))
 }
 
 impl Tls {
@@ -258,13 +256,13 @@ mod tests {
                 client_ca_file: None,
             }
         }
+    }
 
-        #[track_caller]
-        fn check(&self, options: &TlsOptions, key: &str, part: &str) {
-            let problem = options.check().unwrap_err();
-            assert_eq!(problem.key, key, "{problem}");
-            assert!(problem.message.contains(part), "{problem}");
-        }
+    #[track_caller]
+    fn check(options: &TlsOptions, key: &str, part: &str) {
+        let problem = options.check().unwrap_err();
+        assert_eq!(problem.key, key, "{problem}");
+        assert!(problem.message.contains(part), "{problem}");
     }
 
     fn shown(tls: &Tls) -> CertificateDer<'static> {
@@ -276,15 +274,15 @@ mod tests {
         let files = Files::new(&["box.lan"]);
         assert_eq!(files.options().check(), Ok(()));
         let gone = TlsOptions { cert_file: files.path("nowhere"), ..files.options() };
-        files.check(&gone, "cert_file", "cannot read");
+        check(&gone, "cert_file", "cannot read");
         let turned = TlsOptions { cert_file: files.path("key"), ..files.options() };
-        files.check(&turned, "cert_file", "holds no certificate");
+        check(&turned, "cert_file", "holds no certificate");
         let no_key = TlsOptions { key_file: files.path("cert"), ..files.options() };
-        files.check(&no_key, "key_file", "holds no private key");
+        check(&no_key, "key_file", "holds no private key");
         let empty = TlsOptions { client_ca_file: Some(files.path("key")), ..files.options() };
-        files.check(&empty, "client_ca_file", "holds no certificate");
+        check(&empty, "client_ca_file", "holds no certificate");
         files.write("key", &KeyPair::generate().unwrap().serialize_pem());
-        files.check(&files.options(), "cert_file", "not of one pair");
+        check(&files.options(), "cert_file", "not of one pair");
     }
 
     #[test]

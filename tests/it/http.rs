@@ -25,8 +25,8 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
 
 /// The same with headers, each a line.
 pub(crate) fn get_with(address: &str, path: &str, headers: &[String]) -> (u16, String) {
-    let headers: String = headers.iter().map(|line| format!("\r\n{line}")).collect();
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}{headers}"))
+    let lines = [format!("GET {path} HTTP/1.1"), format!("Host: {address}")];
+    exchange(address, &[&lines, headers].concat().join("\r\n"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

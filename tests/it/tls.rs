@@ -19,7 +19,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    fixture::{Daemon, Home, PATIENCE, eventually, run_to_end, text},
+    fixture::{Home, PATIENCE, eventually, run_to_end, text},
     tokens::token,
 };
 
@@ -76,9 +76,14 @@ fn install(home: &Home, pair: &Pair) {
     fs::write(home.path("http.crt"), &pair.certificate).expect("a writable folder");
 }
 
+/// A path as the configuration has it.
+fn quoted(home: &Home, name: &str) -> String {
+    format!("\"{}\"", home.path(name).display())
+}
+
 fn config(home: &Home, more: &str) -> String {
-    let (cert, key) = (home.path("http.crt"), home.path("http.key"));
-    format!("[http.tls_server_config]\ncert_file = {cert:?}\nkey_file = {key:?}\n{more}")
+    let [cert, key] = ["http.crt", "http.key"].map(|name| quoted(home, name));
+    format!("[http.tls_server_config]\ncert_file = {cert}\nkey_file = {key}\n{more}")
 }
 
 /// A folder with a certificate, and with the configuration that names it.
@@ -103,7 +108,7 @@ async fn ask(
         stream.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     let answer = timeout(PATIENCE, exchange).await.expect("an end")?;
     let status = answer.get(9..12).and_then(|digits| digits.parse().ok());
@@ -174,8 +179,8 @@ async fn clients_show_certificates_where_they_have_to() {
     let home = home(&authority);
     fs::write(home.path("clients.crt"), clients.0.pem()).expect("a writable folder");
     let more = format!(
-        "client_auth_type = \"RequireAndVerifyClientCert\"\nclient_ca_file = {:?}\n",
-        home.path("clients.crt")
+        "client_auth_type = \"RequireAndVerifyClientCert\"\nclient_ca_file = {}\n",
+        quoted(&home, "clients.crt")
     );
     home.configure(&config(&home, &more));
     let daemon = home.start();

@@ -7,11 +7,10 @@ use parking_lot::Mutex;
 use super::{
     AccumulatorRecord, AcknowledgementRecord, AnswerRecord, AttemptRecord, AuditRecordRecord,
     BadRecord, ChangeRecord, InstanceRecord, InstancesRecord, Kind, MetadataRecord, PhaseRecord,
-    ProbeRecordRecord, RuleRecord, TargetStateRecord, TokenRecord, TokenUseRecord,
-    TransitionRecord, labels, time,
+    ProbeRecordRecord, RuleRecord, TargetStateRecord, TokenUseRecord, TransitionRecord, labels,
+    time,
 };
 use crate::{
-    access::{Role, Token},
     model::{
         Accumulator, Acknowledgement, AlertInstance, AlertState, AuditOutcome, AuditRecord,
         Metadata, MetricKind, ProbeAnswer, ProbeAttempt, ProbePhase, ProbeRecord, Rule, RuleOrigin,
@@ -34,11 +33,11 @@ const KINDS: [MetricKind; 5] = [
 
 /// The place of a value in its table: the tables above, and `ALL` of the model, are on disk in this
 /// order.
-fn place<T: PartialEq>(table: &[T], value: &T) -> u32 {
+pub(super) fn place<T: PartialEq>(table: &[T], value: &T) -> u32 {
     table.iter().position(|v| v == value).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
-fn at<T: Copy>(table: &[T], place: u32, what: &'static str) -> Result<T, BadRecord> {
+pub(super) fn at<T: Copy>(table: &[T], place: u32, what: &'static str) -> Result<T, BadRecord> {
     table.get(place as usize).copied().ok_or(BadRecord(what))
 }
 
@@ -416,39 +415,6 @@ impl TryFrom<&MetadataRecord> for Metadata {
     }
 }
 
-impl From<&Token> for TokenRecord {
-    fn from(token: &Token) -> Self {
-        Self {
-            id: token.id.clone(),
-            name: token.name.clone(),
-            roles: token.roles.iter().map(|role| place(&Role::ALL, &role)).collect(),
-            secret_hash: token.secret_hash.to_vec(),
-            created_at: token.created_at.as_millis(),
-            created_by: token.created_by.clone(),
-            expires_at: token.expires_at.map(Timestamp::as_millis),
-            last_used_at: token.last_used_at.map(Timestamp::as_millis),
-        }
-    }
-}
-
-impl TryFrom<&TokenRecord> for Token {
-    type Error = BadRecord;
-
-    fn try_from(record: &TokenRecord) -> Result<Self, BadRecord> {
-        let roles = record.roles.iter().map(|role| at(&Role::ALL, *role, "role"));
-        Ok(Self {
-            id: record.id.clone(),
-            name: record.name.clone(),
-            roles: roles.collect::<Result<_, _>>()?,
-            secret_hash: record.secret_hash.as_slice().try_into().map_err(|_| BadRecord("hash"))?,
-            created_at: time(record.created_at),
-            created_by: record.created_by.clone(),
-            expires_at: record.expires_at.map(time),
-            last_used_at: record.last_used_at.map(time),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
@@ -517,23 +483,6 @@ mod tests {
             updated_at: Timestamp::from_secs(7),
             buckets: vec![(0.5, 2), (f64::INFINITY, 1)],
         }));
-    }
-
-    #[test]
-    fn a_token_comes_back_as_it_was() {
-        let at = Timestamp::from_secs(5);
-        check(Change::PutToken(Token {
-            id: "0a1b2c3d".into(),
-            name: "grafana".into(),
-            roles: [Role::Viewer, Role::Ingest].into_iter().collect(),
-            secret_hash: Token::hash("secret"),
-            created_at: at,
-            created_by: "ada".into(),
-            expires_at: Some(at),
-            last_used_at: None,
-        }));
-        check(Change::UseToken { id: "0a1b2c3d".into(), at });
-        check(Change::DeleteToken("0a1b2c3d".into()));
     }
 
     #[test]

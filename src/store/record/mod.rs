@@ -5,12 +5,14 @@
 //! the catalog. Must not know where the bytes go.
 
 mod convert;
+mod token;
 
 use prost::Message;
 
 use crate::{model::Labels, time::Timestamp};
 
 pub(super) use convert::{decode_change, encode_change};
+use token::{TokenRecord, TokenUseRecord};
 
 /// A record that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +49,7 @@ pub(super) struct ChangeRecord {
     /// For entries of the history: their place in it.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22")]
     pub kind: Option<Kind>,
 }
 
@@ -80,11 +82,11 @@ pub(super) enum Kind {
     /// Probes of a deleted target below the sequence number are gone.
     #[prost(message, tag = "14")]
     Hidden(HiddenRecord),
-    #[prost(message, tag = "15")]
+    #[prost(message, tag = "20")]
     Token(TokenRecord),
-    #[prost(message, tag = "16")]
+    #[prost(message, tag = "21")]
     UseToken(TokenUseRecord),
-    #[prost(string, tag = "17")]
+    #[prost(string, tag = "22")]
     DeleteToken(String),
 }
 
@@ -307,36 +309,6 @@ pub(super) struct HiddenRecord {
     pub target: String,
     #[prost(uint64, tag = "2")]
     pub below: u64,
-}
-
-/// A bearer token, without its secret.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TokenRecord {
-    #[prost(string, tag = "1")]
-    pub id: String,
-    #[prost(string, tag = "2")]
-    pub name: String,
-    #[prost(uint32, repeated, tag = "3")]
-    pub roles: Vec<u32>,
-    /// SHA-256.
-    #[prost(bytes = "vec", tag = "4")]
-    pub secret_hash: Vec<u8>,
-    #[prost(sint64, tag = "5")]
-    pub created_at: i64,
-    #[prost(string, tag = "6")]
-    pub created_by: String,
-    #[prost(sint64, optional, tag = "7")]
-    pub expires_at: Option<i64>,
-    #[prost(sint64, optional, tag = "8")]
-    pub last_used_at: Option<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct TokenUseRecord {
-    #[prost(string, tag = "1")]
-    pub id: String,
-    #[prost(sint64, tag = "2")]
-    pub at: i64,
 }
 
 /// What a partition holds; beside its database, so that a start need not open that.
