@@ -20,7 +20,7 @@ pub use limiter::{Admission, Bound, Excess, Limiter, Rate, Rates, Who};
 pub use refusal::Refusal;
 pub use role::{Need, Role, Roles};
 pub use rules::{Group, InvalidSubject, Peer, Rules, Subject, Surroundings};
-pub use token::{InvalidToken, SecretHash, TOKEN_ID_DIGITS, TOKEN_SECRET_DIGITS, Token};
+pub use token::{InvalidToken, SecretHash, TOKEN_ID_DIGITS, TOKEN_SECRET_DIGITS, Token, bearer};
 
 /// The rules in force, shared by whoever asks and whoever changes them; cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -100,6 +100,13 @@ impl Token {
     }
 }
 
+/// What follows the scheme in an `Authorization` whose scheme is `Bearer`; the scheme's case does not count
+/// (RFC 9110, 11.1).
+pub fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

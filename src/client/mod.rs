@@ -5,6 +5,7 @@
 //! long-lived client finds a daemon that was started after it. The module knows nothing of what the
 //! daemon does with a call. Start reading at [`Connection::open`].
 
+mod behalf;
 mod error;
 mod pages;
 mod search;
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
@@ -30,6 +32,7 @@ use crate::{
     },
 };
 
+pub use behalf::OnBehalf;
 pub use error::{ClientError, ConnectError};
 pub use pages::pages;
 pub use search::Search;
@@ -42,9 +45,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(limits::QUERY_TIMEOUT.as_secs
 /// A way to the daemon; cheap to clone, connected when it is first used.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    channel: Channel,
+    channel: Line,
     answered: Answered,
 }
+
+/// What calls go through.
+pub type Line = OnBehalf<Channel>;
 
 /// The socket that answered last; shared with the connector.
 type Answered = Arc<Mutex<Option<PathBuf>>>;
@@ -68,11 +74,18 @@ impl Connection {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .connect_with_connector_lazy(connector(search, Arc::clone(&answered)));
-        Self { channel, answered }
+        Self { channel: OnBehalf::own(channel), answered }
+    }
+
+    /// The same for somebody who shows this, the value of an `Authorization` over HTTP, or nothing: the
+    /// daemon lets calls do what that allows, and never more than this program's user may.
+    #[must_use]
+    pub fn on_behalf_of(&self, shown: Option<&HeaderValue>) -> Self {
+        Self { channel: self.channel.clone().of(shown), answered: Arc::clone(&self.answered) }
     }
 
     /// The channel, for services that have no method here (health, reflection).
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Line {
         self.channel.clone()
     }
 
@@ -82,27 +95,27 @@ impl Connection {
     }
 
     /// Samples in and out.
-    pub fn metrics(&self) -> MetricsServiceClient<Channel> {
+    pub fn metrics(&self) -> MetricsServiceClient<Line> {
         MetricsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What is watched.
-    pub fn targets(&self) -> TargetsServiceClient<Channel> {
+    pub fn targets(&self) -> TargetsServiceClient<Line> {
         TargetsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Rules and alerts.
-    pub fn alerts(&self) -> AlertsServiceClient<Channel> {
+    pub fn alerts(&self) -> AlertsServiceClient<Line> {
         AlertsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// The daemon itself.
-    pub fn system(&self) -> SystemServiceClient<Channel> {
+    pub fn system(&self) -> SystemServiceClient<Line> {
         SystemServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What happens, as it happens.
-    pub fn events(&self) -> EventsServiceClient<Channel> {
+    pub fn events(&self) -> EventsServiceClient<Line> {
         EventsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    future::{Future, ready},
+    future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -19,8 +19,8 @@ use tower::{Layer, Service};
 
 use crate::{
     access::{
-        self, Access, Admission, Call, Excess, Limiter, Need, Peer, Refusal, Roles, Surroundings,
-        Who,
+        self, Access, Admission, Call, Excess, InvalidToken, Limiter, Need, Peer, Refusal, Roles,
+        Surroundings, Token, Who,
     },
     error_code::ErrorCode,
     monitor::Monitor,
@@ -28,7 +28,7 @@ use crate::{
     wire,
 };
 
-use super::convert;
+use super::{behalf::Behalf, convert};
 
 /// Decides who may call what.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub(super) struct Asked {
     pub(super) call: &'static Call,
     /// By way of this socket.
     pub(super) origin: Arc<str>,
+    /// For the bearer of this token.
+    pub(super) bearer: Option<Arc<Token>>,
 }
 
 /// What comes of a request before it is served.
@@ -64,7 +66,7 @@ enum Verdict {
 
 impl Keeper {
     /// What `peer` may do is looked up for each call: new rules hold for open connections, too.
-    fn judge(&self, peer: &Peer, path: &str) -> Verdict {
+    fn judge(&self, peer: &Peer, behalf: &Result<Behalf, InvalidToken>, path: &str) -> Verdict {
         let admission = match self.limiter.admit(&Who::User(peer.uid), Instant::now()) {
             Ok(admission) => admission,
             Err(excess) => return Verdict::Limit(excess),
@@ -72,12 +74,33 @@ impl Keeper {
         let rules = self.access.rules();
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
+        // Names that a client made up are not told apart.
+        let name = || call.map_or_else(|| "an unknown call".to_owned(), Call::name);
         if !need.is_met_by(rules.roles(peer, &self.around)) {
-            // Names that a client made up are not told apart.
-            let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
-            return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
+            return Verdict::Refuse(rules.refusal(peer, &self.around, (&name(), need), &self.file));
+        }
+        if let Err(refusal) = check_behalf(behalf, name, need) {
+            return Verdict::Refuse(refusal);
         }
         call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, admission))
+    }
+}
+
+/// Whether those for whom a peer calls may, too.
+fn check_behalf(
+    behalf: &Result<Behalf, InvalidToken>,
+    name: impl Fn() -> String,
+    need: Need,
+) -> Result<(), Refusal> {
+    let needed = need.least();
+    let behalf =
+        behalf.as_ref().map_err(|invalid| Refusal::invalid_token(&name(), needed, invalid))?;
+    match behalf.roles() {
+        Some(had) if !need.is_met_by(had) => {
+            let token = behalf.token().map(|token| token.name.as_str());
+            Err(Refusal::on_behalf(&name(), needed, token, had))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -104,7 +127,7 @@ pub(super) struct Guard<S> {
 
 impl<S> Service<Request<Body>> for Guard<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -116,32 +139,45 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
-        let keeper = Arc::clone(&self.keeper);
-        let (call, admission) = match keeper.judge(&peer, &path) {
-            Verdict::Serve(call, admission) => (call, admission),
-            Verdict::Limit(excess) => return Box::pin(ready(Ok(keeper.limit(&peer, &excess)))),
-            Verdict::Refuse(refusal) => {
-                return Box::pin(async move { Ok(keeper.refuse(&peer, &refusal).await) });
-            }
-            Verdict::NotServed => return Box::pin(ready(Ok(not_served(&path)))),
-        };
-        tracing::trace!(uid = peer.uid, path, "request");
-        if super::health::SERVICES.contains(&call.service) {
-            keeper.events.requested(call.service);
-        }
-        let origin = Arc::clone(&keeper.origin);
-        request.extensions_mut().insert(Asked { call, origin });
-        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        Box::pin(async move {
-            let answer = answer.await;
-            let answer =
-                answer.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)));
-            answer.map(|answer| answer.map(|body| held(body, admission)))
-        })
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready answers, the other one waits for the next call.
+        let other = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, other);
+        Box::pin(answer(Arc::clone(&self.keeper), ready, request))
     }
+}
+
+/// Serves a call, or refuses it.
+async fn answer<S>(
+    keeper: Arc<Keeper>,
+    mut inner: S,
+    request: Request<Body>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
+    let behalf = Behalf::of(&head.headers, keeper.monitor.as_ref()).await;
+    let bearer = behalf.as_ref().ok().and_then(Behalf::token).cloned();
+    let (call, admission) = match keeper.judge(&peer, &behalf, &path) {
+        Verdict::Serve(call, admission) => (call, admission),
+        Verdict::Limit(excess) => return Ok(keeper.limit(&peer, &excess)),
+        Verdict::Refuse(refusal) => {
+            return Ok(keeper.refuse(&peer, bearer.as_deref(), &refusal).await);
+        }
+        Verdict::NotServed => return Ok(not_served(&path)),
+    };
+    tracing::trace!(uid = peer.uid, path, "request");
+    if super::health::SERVICES.contains(&call.service) {
+        keeper.events.requested(call.service);
+    }
+    head.extensions.insert(Asked { call, origin: Arc::clone(&keeper.origin), bearer });
+    let answer = inner.call(Request::from_parts(head, body));
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)));
+    answer.map(|answer| answer.map(|body| held(body, admission)))
 }
 
 impl Keeper {
@@ -153,11 +189,16 @@ impl Keeper {
     }
 
     /// The answer to somebody who may not ask.
-    async fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
+    async fn refuse(
+        &self,
+        peer: &Peer,
+        bearer: Option<&Token>,
+        refusal: &Refusal,
+    ) -> Response<Body> {
         let Refusal { call, needed, had, grant, message } = refusal;
         self.events.call_refused(peer.uid, call, *had != Roles::NONE, message);
         if let Some(monitor) = &self.monitor {
-            let caller = convert::caller_of(Some(peer), &self.origin, call.clone());
+            let caller = convert::caller_of(Some(peer), bearer, &self.origin, call.clone());
             monitor.note_refusal(&caller, message).await;
         }
         let facts = [

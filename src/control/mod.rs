@@ -14,6 +14,7 @@
 //! and runs [`serve`] as a task.
 
 mod alerts;
+mod behalf;
 mod convert;
 mod events;
 mod guard;

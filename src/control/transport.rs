@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         access::{Access, Limiter, Rates},
-        client::{ClientError, Connection, Search},
+        client::{ClientError, Connection, Line, Search},
         supervise::StopSwitch,
         telemetry::Telemetry,
     };
@@ -235,7 +235,7 @@ mod tests {
             serve(&self.socket, routes.routes(), keeper, self.stop.signal()).await
         }
 
-        fn health(&self) -> HealthClient<tonic::transport::Channel> {
+        fn health(&self) -> HealthClient<Line> {
             HealthClient::new(self.client.channel())
         }
     }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http::{HeaderMap, header};
 
 use crate::{
-    access::{InvalidToken, Role, Roles, Token, Who},
+    access::{InvalidToken, Role, Roles, Token, Who, bearer},
     monitor::{Caller, Monitor},
 };
 
@@ -83,12 +83,6 @@ impl Identity {
         };
         Caller { actor, user, pid: None, origin: peer.0.to_string(), call }
     }
-}
-
-/// What follows the scheme, whose case does not count (RFC 9110, 11.1).
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]

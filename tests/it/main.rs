@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod http_api;
 mod life;
+mod shim;
 mod storage;
 mod targets;
 mod tls;
