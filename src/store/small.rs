@@ -1,4 +1,4 @@
-//! The small state: rules, alert instances, targets, adoptions, accumulators, metadata. In memory as
+//! The small state: rules, alert instances, targets, adoptions, accumulators, tokens, metadata. In memory as
 //! a whole; each change of it is in the log.
 
 use std::{
@@ -13,6 +13,7 @@ use super::{
     record::{BadRecord, ChangeRecord, Kind, decode_change, encode_change},
 };
 use crate::{
+    access::Token,
     model::{Accumulator, AlertInstance, Labels, Metadata, Rule, TargetState},
     time::Timestamp,
 };
@@ -39,6 +40,7 @@ pub(super) struct Small {
     pub(super) adoptions: Arc<BTreeSet<String>>,
     pub(super) accumulators: Arc<BTreeMap<Labels, Arc<Accumulator>>>,
     pub(super) metadata: Arc<BTreeMap<String, Arc<Metadata>>>,
+    pub(super) tokens: Arc<BTreeMap<String, Arc<Token>>>,
 }
 
 impl Small {
@@ -69,7 +71,21 @@ impl Small {
                 Arc::make_mut(&mut self.accumulators)
                     .insert(accumulator.labels.clone(), Arc::new(accumulator.clone()));
             }
+            Change::PutToken(token) => {
+                Arc::make_mut(&mut self.tokens).insert(token.id.clone(), Arc::new(token.clone()));
+            }
+            Change::UseToken { id, at } => self.use_token(id, *at),
+            Change::DeleteToken(id) => {
+                Arc::make_mut(&mut self.tokens).remove(id);
+            }
             Change::AddEvent(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
+        }
+    }
+
+    fn use_token(&mut self, id: &str, at: Timestamp) {
+        if let Some(token) = Arc::make_mut(&mut self.tokens).get_mut(id) {
+            let token = Arc::make_mut(token);
+            token.last_used_at = token.last_used_at.max(Some(at));
         }
     }
 
@@ -130,12 +146,14 @@ impl Small {
         let adoptions = self.adoptions.iter().map(|name| put(Change::PutAdoption(name.clone())));
         let accumulators =
             self.accumulators.values().map(|a| put(Change::PutAccumulator((**a).clone())));
+        let tokens = self.tokens.values().map(|token| put(Change::PutToken((**token).clone())));
         let metadata = self.metadata.values().map(|metadata| metadata_record(metadata));
         rules
             .chain(instances)
             .chain(targets)
             .chain(adoptions)
             .chain(accumulators)
+            .chain(tokens)
             .chain(metadata)
             .collect()
     }

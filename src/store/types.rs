@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::commit::Key;
 use crate::{
+    access::Token,
     limits,
     model::{
         Accumulator, AlertInstance, AuditRecord, Event, Labels, ProbeRecord, Rule, TargetState,
@@ -123,6 +124,17 @@ pub enum Change {
     DeleteAdoption(String),
     /// What observations have come to.
     PutAccumulator(Accumulator),
+    /// A bearer token is new.
+    PutToken(Token),
+    /// A token was used; nothing happens where there is none by that id.
+    UseToken {
+        /// The token.
+        id: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A token counts no more.
+    DeleteToken(String),
 }
 
 /// A short way to a series: finds it without looking at its labels, for as long as it is live.

@@ -6,12 +6,14 @@
 
 mod convert;
 mod events;
+mod token;
 
 use prost::Message;
 
 use crate::{model::Labels, time::Timestamp};
 
 pub(super) use convert::{decode_change, encode_change};
+use token::{TokenRecord, TokenUseRecord};
 
 /// A record that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +50,10 @@ pub(super) struct ChangeRecord {
     /// For entries of the history: their place in it.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(
+        oneof = "Kind",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22"
+    )]
     pub kind: Option<Kind>,
 }
 
@@ -85,6 +90,12 @@ pub(super) enum Kind {
     TargetChanged(TargetChangedRecord),
     #[prost(message, tag = "16")]
     ConfigReloaded(ConfigReloadedRecord),
+    #[prost(message, tag = "20")]
+    Token(TokenRecord),
+    #[prost(message, tag = "21")]
+    UseToken(TokenUseRecord),
+    #[prost(string, tag = "22")]
+    DeleteToken(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
