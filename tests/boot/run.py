@@ -1,8 +1,7 @@
 """Boots guests and tests the service in them: every case on each suite, several guests at a time.
 
 `run.py [--suite SUITE] [CASE…]` runs some of them. Needs root and what tests/setup brings. BALEFIRE_DEB is the
-package to install, with balefire_0.0.9-1_*.deb beside it to upgrade from (packaging/build makes both); without it
-the programs of BALEFIRE_BIN are installed by hand, and the cases of the package are skipped by name. Each case is
+package to install, with the one that tests/older-package makes of it, to upgrade from; without them the programs of BALEFIRE_BIN are installed by hand, and the cases of the package are skipped by name. Each case is
 told in the form that tests/run counts, with its output where it failed.
 """
 
@@ -103,7 +102,7 @@ def can_be_run(wanted):
         return wanted
     lacking = [case for case, suite in wanted if CASES[case] in test_package.CASES]
     for case in dict.fromkeys(lacking):
-        print(f"skip - {case}: needs BALEFIRE_DEB, and balefire_0.0.9-1_*.deb beside it")
+        print(f"skip - {case}: needs BALEFIRE_DEB, and what tests/older-package makes of it")
     return [(case, suite) for case, suite in wanted if case not in lacking]
 
 

@@ -14,9 +14,9 @@ from guest import Guest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BALEFIRE_BIN", ROOT / "target/debug"))
 BINDS = ((BIN, "/mnt/bin"), (ROOT / "systemd", "/mnt/systemd"), (ROOT / "packaging", "/mnt/packaging"))
-# The Debian package, where that is what is to be tested; and beside it the same of a lower version.
+# The Debian package, where that is what is to be tested; and the same of a lower version (tests/older-package).
 DEB = pathlib.Path(os.environ["BALEFIRE_DEB"]).resolve() if "BALEFIRE_DEB" in os.environ else None
-OLDER = DEB and DEB.with_name(f"balefire_0.0.9-1_{DEB.stem.rsplit('_', 1)[1]}.deb")
+OLDER = DEB and DEB.parent / f"older/balefire_0.0.9-1_{DEB.stem.rsplit('_', 1)[1]}.deb"
 UNIT = "balefire.service"
 SOCKET_UNIT = "balefire.socket"
 CONFIG = "/etc/balefire/balefire.toml"
@@ -31,7 +31,7 @@ def install(guest, package=DEB, *options):
     if package:
         # Where an edited configuration meets another default, nobody is there to be asked.
         guest.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", "-o", "Dpkg::Options::=--force-confold",
-                  "install", *options, f"/mnt/deb/{package.name}", patience=120)
+                  "install", *options, inside(package), patience=120)
         return
     guest.shell("""
         install -m 755 /mnt/bin/balefired /mnt/bin/balefire /mnt/bin/balefire-mcp /usr/bin/
@@ -47,6 +47,11 @@ def install(guest, package=DEB, *options):
         systemctl daemon-reload
         systemctl --quiet enable --now balefire
     """)
+
+
+def inside(package):
+    """Where a guest has it."""
+    return f"/mnt/deb/{package.relative_to(DEB.parent)}"
 
 
 @contextlib.contextmanager

@@ -6,12 +6,15 @@ could lose; history and rules are there.
 
 import contextlib
 import itertools
+import re
 import threading
 import time
 from datetime import datetime
 
 from harness import eventually
-from service import CONFIG, DEB, OLDER, ROOT, SOCKET, SOCKET_UNIT, UNIT, install, installed
+from guest import Guest
+from service import CONFIG, DEB, OLDER, ROOT, SOCKET, SOCKET_UNIT, UNIT, inside, install, installed
+from trees import LARDER
 
 STATE = "/var/lib/balefire"
 FORMAT = f"{STATE}/store/format"
@@ -57,7 +60,7 @@ def an_upgrade_keeps_a_configuration_that_was_edited(suite):
     with installed(suite, package=OLDER) as service:
         # A package whose default is another one: dpkg would ask, and does not where nobody is to be asked.
         service.guest.shell(f"""
-            dpkg-deb -R /mnt/deb/{OLDER.name} /tmp/before
+            dpkg-deb -R {inside(OLDER)} /tmp/before
             echo '# A default of before.' >>/tmp/before{CONFIG}
             dpkg-deb -Znone -b /tmp/before /tmp/before.deb
             dpkg -i /tmp/before.deb
@@ -147,7 +150,7 @@ def a_newer_store_is_refused_and_left_as_it_is(suite):
         service.guest.path(FORMAT).write_text("balefire store 2\n" * 2)
         before = service.guest.shell(CONTENTS).stdout
         # What an administrator does who wants the older version back.
-        service.guest.shell(f"dpkg -i --force-downgrade /mnt/deb/{OLDER.name}", patience=120)
+        service.guest.shell(f"dpkg -i --force-downgrade {inside(OLDER)}", patience=120)
         # It is tried again and again; each time the status begins anew.
         told = eventually("the status tells why", lambda: refusal(service.systemctl("status", "--no-pager", "--full", check=False).stdout))
         assert FORMAT in told and "left as it is" in told and refusal(service.log()), told
@@ -197,6 +200,15 @@ def what_was_disabled_or_masked_stays_so(suite):
             assert service.is_active() and states(service) == ["enabled", "enabled"]
 
 
+def autopkgtest_passes(suite):
+    with Guest(suite, ((DEB.parent, "/mnt/deb"), (ROOT / "packaging/autopkgtest", "/mnt/autopkgtest"))) as guest:
+        guest.shell(f"apt-get -qq -y install {LARDER}/*.deb; cp -r /mnt/autopkgtest /tmp/", patience=120)
+        done = guest.run("autopkgtest", inside(DEB), "/tmp/autopkgtest", "--ignore-restrictions=isolation-container",
+                         "--", "null", check=False, patience=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"^service +PASS$", done.stdout + done.stderr, re.MULTILINE), done.stdout + done.stderr
+
+
 def states(service):
     """Whether the service and its socket start with the system."""
     return service.guest.run("systemctl", "is-enabled", UNIT, SOCKET_UNIT, check=False).stdout.split()
@@ -234,4 +246,5 @@ CASES = (
     a_newer_store_is_refused_and_left_as_it_is,
     removing_keeps_what_purging_takes,
     what_was_disabled_or_masked_stays_so,
+    autopkgtest_passes,
 )
