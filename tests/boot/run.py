@@ -1,8 +1,9 @@
 """Boots guests and tests the service in them: every case on each suite, several guests at a time.
 
 `run.py [--suite SUITE] [CASE…]` runs some of them. Needs root and what tests/setup brings. BALEFIRE_DEB is the
-package to install, with the one that tests/older-package makes of it, to upgrade from; without them the programs of BALEFIRE_BIN are installed by hand, and the cases of the package are skipped by name. Each case is
-told in the form that tests/run counts, with its output where it failed.
+package to install, with the one that tests/older-package makes of it to upgrade from; without them the programs of
+BALEFIRE_BIN are installed by hand, and the cases of the package are skipped by name. Each case is told in the form
+that tests/run counts, with its output where it failed.
 """
 
 import argparse
