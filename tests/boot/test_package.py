@@ -7,13 +7,13 @@ could lose; history and rules are there.
 import contextlib
 import itertools
 import re
-import threading
 import time
 from datetime import datetime
 
 from harness import eventually
 from guest import Guest
 from service import CONFIG, DEB, OLDER, ROOT, SOCKET, SOCKET_UNIT, UNIT, inside, install, installed
+from test_restart import Caller
 from trees import LARDER
 
 STATE = "/var/lib/balefire"
@@ -24,7 +24,7 @@ GAP_MAX = 2
 FIXTURE = ((ROOT / "tests/fixtures", "/mnt/fixtures"),)
 # What the fixture holds is of 2024, which is older than the default keeps.
 FOREVER = ("RETENTION", "RETENTION_5M", "RETENTION_1H", "HISTORY_RETENTION")
-# Of a state directory, by hand: names, sizes and contents; not the lock, which holds the number of a process.
+# Names and contents of a store; not of the lock, which holds the number of a process.
 CONTENTS = f"cd {STATE}/store && find . -type f ! -name lock -exec sha256sum {{}} + | sort -k 2"
 # Whatever the package brought to the disk would have its name in it.
 LEFT = "find / -xdev -path /mnt -prune -o -name '*balefire*' -print"
@@ -91,34 +91,19 @@ def an_upgrade_is_hardly_noticed(suite):
         assert asked.answered and not asked.failed, asked.failed
         gap = max(later - earlier for earlier, later in itertools.pairwise(collected(service)))
         assert gap < GAP_MAX, f"nothing was collected for {gap:.2f} s"
-        print(f"{asked.answered} calls answered, the longest after {asked.longest:.2f} s; {gap:.2f} s between samples at most")
-
-
-class Asked(threading.Thread):
-    """Runs `balefire` again and again; keeps what failed."""
-
-    def __init__(self, service):
-        super().__init__(daemon=True)
-        self.service, self.answered, self.failed, self.longest, self.ended = service, 0, [], 0, False
-
-    def run(self):
-        while not self.ended:
-            start = time.monotonic()
-            done = self.service.cli("query", "vector(1)")
-            self.longest = max(self.longest, time.monotonic() - start)
-            self.answered += done.returncode == 0
-            self.failed += [done.stderr] if done.returncode else []
+        print(f"{asked.answered} calls of balefire answered; {gap:.2f} s between samples at most")
 
 
 @contextlib.contextmanager
 def asking(service):
-    asked = Asked(service)
-    asked.start()
+    """Calls of `balefire`, one after another, for the time of a block."""
+    caller = Caller(service)
+    caller.start()
     try:
-        yield asked
+        yield caller
     finally:
-        asked.ended = True
-        asked.join(60)
+        caller.ended = True
+        caller.join(60)
 
 
 def an_upgrade_opens_a_store_of_the_first_format(suite):
