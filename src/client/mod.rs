@@ -24,9 +24,9 @@ use tonic::transport::{Channel, Endpoint};
 use crate::{
     limits,
     wire::v1::{
-        alerts_service_client::AlertsServiceClient, events_service_client::EventsServiceClient,
-        metrics_service_client::MetricsServiceClient, system_service_client::SystemServiceClient,
-        targets_service_client::TargetsServiceClient,
+        agent_service_client::AgentServiceClient, alerts_service_client::AlertsServiceClient,
+        events_service_client::EventsServiceClient, metrics_service_client::MetricsServiceClient,
+        system_service_client::SystemServiceClient, targets_service_client::TargetsServiceClient,
     },
 };
 
@@ -99,6 +99,11 @@ impl Connection {
     /// The daemon itself.
     pub fn system(&self) -> SystemServiceClient<Channel> {
         SystemServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// What a user's agent reports.
+    pub fn agent(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.channel())
     }
 
     /// What happens, as it happens.

@@ -35,7 +35,8 @@ pub(super) fn caller<T>(request: &Request<T>) -> Caller {
     let extensions = request.extensions();
     let (peer, asked) = (extensions.get::<Peer>(), extensions.get::<Asked>());
     let origin = asked.map(|asked| &*asked.origin).unwrap_or_default();
-    caller_of(peer, origin, asked.map(|asked| asked.call.name()).unwrap_or_default())
+    let caller = caller_of(peer, origin, asked.map(|asked| asked.call.name()).unwrap_or_default());
+    Caller { is_admin: asked.is_some_and(|asked| asked.is_admin), ..caller }
 }
 
 /// Who asks, where that may not have come to a service.
@@ -47,6 +48,7 @@ pub(super) fn caller_of(peer: Option<&Peer>, origin: &str, call: String) -> Call
         pid: known.and_then(|peer| peer.pid),
         origin: origin.to_owned(),
         call,
+        is_admin: false,
     }
 }
 
@@ -376,13 +378,14 @@ mod tests {
         let ada = Peer { uid: 1000, user: "ada".into(), pid: Some(7), ..Peer::unknown() };
         request.extensions_mut().insert(ada);
         let call = crate::access::call("/balefire.v1.SystemService/Reload").unwrap();
-        request.extensions_mut().insert(Asked { call, origin: "/run/x".into() });
+        request.extensions_mut().insert(Asked { call, origin: "/run/x".into(), is_admin: true });
         let expected = Caller {
             actor: "uid:1000".to_owned(),
             user: "ada".to_owned(),
             pid: Some(7),
             origin: "/run/x".to_owned(),
             call: "SystemService.Reload".to_owned(),
+            is_admin: true,
         };
         assert_eq!(caller(&request), expected);
     }

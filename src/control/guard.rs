@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::{
-    access::{self, Access, Call, Need, Peer, Refusal, Roles, Surroundings},
+    access::{self, Access, Call, Need, Peer, Refusal, Role, Roles, Surroundings},
     error_code::ErrorCode,
     monitor::Monitor,
     telemetry::events::ControlEvents,
@@ -46,11 +46,14 @@ pub(super) struct Asked {
     pub(super) call: &'static Call,
     /// By way of this socket.
     pub(super) origin: Arc<str>,
+    /// By somebody who may do everything.
+    pub(super) is_admin: bool,
 }
 
 /// What comes of a request before it is served.
 enum Verdict {
-    Serve(&'static Call),
+    /// … somebody who may do everything, where that is true.
+    Serve(&'static Call, bool),
     Refuse(Refusal),
     NotServed,
 }
@@ -61,12 +64,14 @@ impl Keeper {
         let rules = self.access.rules();
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
-        if !need.is_met_by(rules.roles(peer, &self.around)) {
+        let roles = rules.roles(peer, &self.around);
+        if !need.is_met_by(roles) {
             // Names that a client made up are not told apart.
             let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
             return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
         }
-        call.map_or(Verdict::NotServed, Verdict::Serve)
+        let is_admin = roles.include(Role::Admin);
+        call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, is_admin))
     }
 }
 
@@ -109,8 +114,8 @@ where
         let path = request.uri().path().to_owned();
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
         let keeper = Arc::clone(&self.keeper);
-        let call = match keeper.judge(&peer, &path) {
-            Verdict::Serve(call) => call,
+        let (call, is_admin) = match keeper.judge(&peer, &path) {
+            Verdict::Serve(call, is_admin) => (call, is_admin),
             Verdict::Refuse(refusal) => {
                 return Box::pin(async move { Ok(keeper.refuse(&peer, &refusal).await) });
             }
@@ -121,7 +126,7 @@ where
             keeper.events.requested(call.service);
         }
         let origin = Arc::clone(&keeper.origin);
-        request.extensions_mut().insert(Asked { call, origin });
+        request.extensions_mut().insert(Asked { call, origin, is_admin });
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             answer.await.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)))
@@ -168,7 +173,7 @@ fn after_panic(events: &ControlEvents, path: &str, panic: &(dyn Any + Send)) -> 
 mod tests {
     use super::*;
     use crate::{
-        access::{Group, Role, Rules, Subject},
+        access::{Group, Rules, Subject},
         telemetry::Telemetry,
     };
     use std::{collections::BTreeSet, convert::Infallible};

@@ -84,8 +84,9 @@ use self::{
 use crate::{
     limits,
     model::{
-        Accumulator, AlertInstance, AuditEntry, Batch, InvalidPage, Labels, Matcher, Metadata,
-        Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState, Transition,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditEntry, Batch, InvalidPage, Labels,
+        Matcher, Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState,
+        Transition,
     },
     telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
@@ -398,6 +399,16 @@ impl Store {
     /// The discovered targets that may be probed.
     pub fn adoptions(&self) -> Vec<String> {
         self.0.state().small.adoptions.iter().cloned().collect()
+    }
+
+    /// The users' agents, in the order of their numbers.
+    pub fn agents(&self) -> Vec<Agent> {
+        self.0.state().small.agents.values().map(|agent| (**agent).clone()).collect()
+    }
+
+    /// How far the probes of a user's agent are durable.
+    pub fn agent_mark(&self, uid: u32) -> Option<AgentMark> {
+        self.0.state().small.agent_marks.get(&uid).cloned()
     }
 
     /// What the observations of a histogram or summary have come to.

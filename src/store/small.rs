@@ -1,5 +1,5 @@
-//! The small state: rules, alert instances, targets, adoptions, accumulators, metadata. In memory as
-//! a whole; each change of it is in the log.
+//! The small state: rules, alert instances, targets, adoptions, agents, accumulators, metadata. In memory
+//! as a whole; each change of it is in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use super::{
     record::{BadRecord, ChangeRecord, Kind, decode_change, encode_change},
 };
 use crate::{
-    model::{Accumulator, AlertInstance, Labels, Metadata, Rule, TargetState},
+    model::{Accumulator, Agent, AgentMark, AlertInstance, Labels, Metadata, Rule, TargetState},
     time::Timestamp,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Small {
     pub(super) adoptions: Arc<BTreeSet<String>>,
     pub(super) accumulators: Arc<BTreeMap<Labels, Arc<Accumulator>>>,
     pub(super) metadata: Arc<BTreeMap<String, Arc<Metadata>>>,
+    pub(super) agents: Arc<BTreeMap<u32, Arc<Agent>>>,
+    pub(super) agent_marks: Arc<BTreeMap<u32, AgentMark>>,
 }
 
 impl Small {
@@ -68,6 +70,16 @@ impl Small {
             Change::PutAccumulator(accumulator) => {
                 Arc::make_mut(&mut self.accumulators)
                     .insert(accumulator.labels.clone(), Arc::new(accumulator.clone()));
+            }
+            Change::PutAgent(agent) => {
+                Arc::make_mut(&mut self.agents).insert(agent.uid, Arc::new(agent.clone()));
+            }
+            Change::DeleteAgent(uid) => {
+                Arc::make_mut(&mut self.agents).remove(uid);
+                Arc::make_mut(&mut self.agent_marks).remove(uid);
+            }
+            Change::PutAgentMark(mark) => {
+                Arc::make_mut(&mut self.agent_marks).insert(mark.uid, mark.clone());
             }
             Change::AddTransition(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
         }
@@ -131,12 +143,16 @@ impl Small {
         let accumulators =
             self.accumulators.values().map(|a| put(Change::PutAccumulator((**a).clone())));
         let metadata = self.metadata.values().map(|metadata| metadata_record(metadata));
+        let agents = self.agents.values().map(|agent| put(Change::PutAgent((**agent).clone())));
+        let marks = self.agent_marks.values().map(|mark| put(Change::PutAgentMark(mark.clone())));
         rules
             .chain(instances)
             .chain(targets)
             .chain(adoptions)
             .chain(accumulators)
             .chain(metadata)
+            .chain(agents)
+            .chain(marks)
             .collect()
     }
 }

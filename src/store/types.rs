@@ -6,7 +6,8 @@ use super::commit::Key;
 use crate::{
     limits,
     model::{
-        Accumulator, AlertInstance, AuditRecord, Labels, ProbeRecord, Rule, TargetState, Transition,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditRecord, Labels, ProbeRecord, Rule,
+        TargetState, Transition,
     },
     time::Timestamp,
 };
@@ -123,6 +124,12 @@ pub enum Change {
     DeleteAdoption(String),
     /// What observations have come to.
     PutAccumulator(Accumulator),
+    /// A user's agent is there, or gone, or watches something else.
+    PutAgent(Agent),
+    /// A user's agent is forgotten, with its mark.
+    DeleteAgent(u32),
+    /// How far the probes of an agent are durable.
+    PutAgentMark(AgentMark),
 }
 
 /// A short way to a series: finds it without looking at its labels, for as long as it is live.

@@ -44,7 +44,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -69,6 +69,9 @@ pub(in crate::store) fn encode_change(change: &Change, sequence: u64) -> ChangeR
         Change::PutAdoption(name) => Kind::PutAdoption(name.clone()),
         Change::DeleteAdoption(name) => Kind::DeleteAdoption(name.clone()),
         Change::PutAccumulator(accumulator) => Kind::Accumulator(accumulator.into()),
+        Change::PutAgent(agent) => Kind::PutAgent(agent.into()),
+        Change::DeleteAgent(uid) => Kind::DeleteAgent(*uid),
+        Change::PutAgentMark(mark) => Kind::AgentMark(mark.into()),
     };
     ChangeRecord { sequence, kind: Some(kind) }
 }
@@ -95,6 +98,9 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
         Kind::PutAdoption(name) => Change::PutAdoption(name.clone()),
         Kind::DeleteAdoption(name) => Change::DeleteAdoption(name.clone()),
         Kind::Accumulator(accumulator) => Change::PutAccumulator(accumulator.try_into()?),
+        Kind::PutAgent(agent) => Change::PutAgent(agent.into()),
+        Kind::DeleteAgent(uid) => Change::DeleteAgent(*uid),
+        Kind::AgentMark(mark) => Change::PutAgentMark(mark.into()),
         Kind::Metadata(_) | Kind::Hidden(_) => return Ok(None),
     }))
 }
