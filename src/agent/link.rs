@@ -6,7 +6,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -41,7 +40,7 @@ pub struct Link {
     socket: Arc<str>,
     instance: Arc<str>,
     /// How it stands, in words.
-    state: Arc<Mutex<String>>,
+    state: watch::Sender<String>,
     superseded: Arc<Notify>,
 }
 
@@ -78,14 +77,14 @@ impl Link {
             connection: Connection::with_search(Search::of(vec![socket.to_owned()])),
             socket: socket.display().to_string().into(),
             instance: instance.into(),
-            state: Arc::new(Mutex::new("looks for the service".to_owned())),
+            state: watch::Sender::new("looks for the service".to_owned()),
             superseded: Arc::default(),
         }
     }
 
     /// How it stands, in words.
-    pub fn state(&self) -> String {
-        self.state.lock().clone()
+    pub fn state(&self) -> watch::Receiver<String> {
+        self.state.subscribe()
     }
 
     /// Ends when another agent of the same user has taken over.
@@ -123,10 +122,9 @@ impl Link {
     /// Says once why there is no stream.
     fn lost(&self, context: &TaskContext, reason: String) {
         let text = format!("waits for the service: {reason}");
-        let mut state = self.state.lock();
-        if *state != text {
+        if *self.state.borrow() != text {
             warn!("nobody to report to, so results wait here: {reason}");
-            *state = text;
+            self.state.send_replace(text);
         }
         context.heartbeat.failed(reason);
     }
@@ -197,7 +195,7 @@ impl Link {
         self.agent.0.outbox.acknowledged(welcome.durable_sequence);
         let (socket, user, waiting) = (&self.socket, &welcome.user, self.agent.0.outbox.waiting());
         info!(waiting, "reports to the service at {socket}: targets are named {user}/… there");
-        *self.state.lock() = format!("reports to {socket} as {user}");
+        self.state.send_replace(format!("reports to {socket} as {user}"));
         context.heartbeat.succeeded();
     }
 

@@ -64,13 +64,13 @@ impl Keeper {
         let rules = self.access.rules();
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
-        let roles = rules.roles(peer, &self.around);
-        if !need.is_met_by(roles) {
+        let held = rules.roles(peer, &self.around);
+        if !need.is_met_by(held) {
             // Names that a client made up are not told apart.
             let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
             return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
         }
-        let is_admin = roles.include(Role::Admin);
+        let is_admin = held.include(Role::Admin);
         call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, is_admin))
     }
 }

@@ -74,6 +74,7 @@ impl Running {
         let mut watchdog_ticks = interval(watchdog.unwrap_or(STATUS_INTERVAL));
         watchdog_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut status_ticks = interval(STATUS_INTERVAL);
+        let mut link_state = self.link.state();
         loop {
             let event = tokio::select! {
                 biased;
@@ -84,6 +85,8 @@ impl Running {
                 }
                 _ = watchdog_ticks.tick(), if watchdog.is_some() => Event::Watchdog,
                 _ = status_ticks.tick() => Event::Status,
+                // The sender lives in the link.
+                Ok(()) = link_state.changed() => Event::Status,
             };
             match event {
                 Event::Reload(_) => self.reload().await,
@@ -130,7 +133,7 @@ impl Running {
         format!(
             "{healthy} of {} targets healthy; {}{}",
             probed.count(),
-            self.link.state(),
+            *self.link.state().borrow(),
             refused.unwrap_or_default()
         )
     }

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/peers"))
 
 import guest
+import test_agent
 import test_confined
 import test_guest
 import test_life
@@ -26,7 +27,7 @@ import test_restart
 import test_trouble
 import trees
 
-CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart) for case in module.CASES}
+CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart, test_agent) for case in module.CASES}
 # Guests mostly wait: for the watchdog, for a restart.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 CASE_SECONDS = 180
