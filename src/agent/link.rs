@@ -148,11 +148,16 @@ impl Link {
             instance_id: self.instance.to_string(),
         };
         send(&messages, Told::Hello(hello)).await?;
-        let call = self.connection.agent().report(ReceiverStream::new(outgoing)).await;
-        let mut answers = take(call)?;
-        let welcome = timeout(ANSWER_MAX, answers.message()).await;
-        let welcome =
-            welcome.map_err(|_| End::Lost("the service does not answer".to_owned()))??;
+        let mut client = self.connection.agent();
+        let begun = async {
+            let mut answers = take(client.report(ReceiverStream::new(outgoing)).await)?;
+            let welcome = answers.message().await?;
+            Ok::<_, ClientError>((answers, welcome))
+        };
+        // Where systemd holds the socket of a service that starts, nobody answers for a while.
+        let begun = timeout(ANSWER_MAX, begun).await;
+        let (mut answers, welcome) =
+            begun.map_err(|_| End::Lost("the service does not answer".to_owned()))??;
         let Some(Answer::Welcome(welcome)) = welcome.and_then(|answer| answer.message) else {
             return Err(End::Lost(
                 "the service ended the stream before it said welcome".to_owned(),

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -38,6 +38,8 @@ pub use link::Link;
 
 /// How often the clients' files are read again: nobody tells when they change.
 const DISCOVER_INTERVAL: Duration = Duration::from_mins(1);
+/// How long that may take.
+const DISCOVER_MAX: Duration = Duration::from_secs(30);
 /// How often a waiting loop says that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -111,7 +113,11 @@ impl Agent {
         let _declaring = inner.declaring.lock().await;
         let settings = inner.settings.read().clone();
         let below = settings.discover_below.clone();
-        let found = spawn_blocking(move || below.map(|home| discover::discover(&home))).await;
+        let found = spawn_blocking(move || below.map(|home| discover::discover(&home)));
+        let found = timeout(DISCOVER_MAX, found).await.map_err(|_| {
+            let seconds = DISCOVER_MAX.as_secs();
+            format!("the clients' files were not read within {seconds} s: does the disk hang?")
+        })?;
         let found = found.map_err(|error| format!("discovery panicked: {error}"))?;
         let found = found.unwrap_or_default();
         self.tell_problems(

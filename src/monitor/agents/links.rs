@@ -144,13 +144,6 @@ impl Links {
         Some((agent_of(uid, link), was_stale))
     }
 
-    /// The target that an agent knows by this name, where it probes it.
-    pub(super) fn probed(&self, uid: u32, name: &str) -> Option<&Target> {
-        let link = self.links.get(&uid)?;
-        let full = named(&link.user, name);
-        link.targets.iter().find(|target| target.probed && target.name == full)
-    }
-
     /// All targets of all agents.
     pub(in crate::monitor) fn targets(&self) -> Vec<Target> {
         self.links.values().flat_map(|link| link.targets.iter().cloned()).collect()
@@ -274,8 +267,6 @@ mod tests {
         let expected =
             TargetSource::Agent { uid: 1000, user: "ada".to_owned(), source: "file".to_owned() };
         assert_eq!(agent.targets[0].source, expected);
-        assert!(links.probed(1000, "../bob/time").is_some());
-        assert!(links.probed(1001, "../bob/time").is_none() && links.probed(1000, "x").is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     error_code::ErrorCode,
     limits,
-    model::{Agent, AgentMark, ProbeRecord, Target, TargetSource},
+    model::{Agent, AgentMark, ProbeRecord, Target, TargetSource, TargetState, TargetStatus},
     store::Change,
     supervise::TaskContext,
     time::Timestamp,
@@ -86,13 +86,16 @@ impl Monitor {
     async fn look_after_agents(&self, keep: Duration) -> Result<(), Failure> {
         let _changing = self.agents_changing.lock().await;
         let overdue = self.agents.lock().take_overdue();
+        let mut done = Ok(());
         for agent in overdue {
             let names: Vec<String> = agent.targets.iter().map(|t| t.name.clone()).collect();
             let reason = gone(&agent.user, agent.gone_since.unwrap_or_default());
             self.agent_events.stale(agent.uid, &reason);
-            self.parts.store.commit(vec![Change::PutAgent(agent)]).await?;
-            self.parts.probing.set_stale(&names, &reason).await?;
+            // Told even where it cannot be written down.
+            done = self.parts.probing.set_stale(&names, &reason).await.and(done);
+            done = self.parts.store.commit(vec![Change::PutAgent(agent)]).await.and(done);
         }
+        done?;
         let forgotten = self.agents.lock().forget_before(self.now().minus(keep));
         for agent in forgotten {
             self.declare_targets().await?;
@@ -103,18 +106,20 @@ impl Monitor {
         Ok(())
     }
 
-    /// Has the target's agent probe it now; what is known then.
+    /// Has the target's agent probe it now; what is known then. Where it cannot, that is known.
     pub(super) async fn check_by_agent(
         &self,
         view: TargetView,
         within: Duration,
     ) -> Result<TargetView, Failure> {
-        let name = view.target.name.clone();
         match self.ask_agent(&view.target, AgentAction::Check, within).await {
-            Ok(()) => self.target(&name),
-            // Nobody can say how it fares, which is an answer.
-            Err(failure) if view.status.stale.is_empty() => Err(failure),
-            Err(_) => Ok(view),
+            Ok(()) => self.target(&view.target.name),
+            Err(failure) => {
+                let stale = Some(view.status.stale).filter(|stale| !stale.is_empty());
+                let stale = stale.unwrap_or(failure.message);
+                let status = TargetStatus { state: TargetState::Unknown, stale, ..view.status };
+                Ok(TargetView { status, ..view })
+            }
         }
     }
 
@@ -261,10 +266,13 @@ impl AgentStream {
     /// The records by the names that their targets have here; those of others are dropped.
     fn attributed(&self, records: Vec<ProbeRecord>) -> Vec<ProbeRecord> {
         let now = self.monitor.now();
-        let agents = self.monitor.agents.lock();
         let all = records.len();
         let named = records.into_iter().filter_map(|record| {
-            let target = agents.probed(self.uid, &record.target)?.name.clone();
+            let target = links::named(&self.user, &record.target);
+            let (known, _) = self.monitor.parts.targets.get(&target)?;
+            if !known.probed || owner(&known).0 != self.uid {
+                return None;
+            }
             // Agents read the same clock; one that lies must not disturb the history's order.
             let started_at = record.started_at.min(now);
             Some(ProbeRecord { target, started_at, ..record })

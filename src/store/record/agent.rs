@@ -82,3 +82,49 @@ impl From<&AgentMarkRecord> for AgentMark {
         Self { uid: record.uid, instance: record.instance.clone(), sequence: record.sequence }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChangeRecord, decode_change, encode_change};
+    use super::*;
+    use crate::{store::Change, time::Timestamp};
+    use prost::Message as _;
+
+    #[track_caller]
+    fn check(change: Change) {
+        let bytes = encode_change(&change, 0).encode_to_vec();
+        let record = ChangeRecord::decode(&*bytes).unwrap();
+        assert_eq!(decode_change(&record).unwrap(), Some(change));
+    }
+
+    #[test]
+    fn an_agent_comes_back_as_it_was() {
+        let target = Target {
+            name: "ada/time".to_owned(),
+            check: Check::Reported {
+                kind: "mcp".to_owned(),
+                transport: "stdio".to_owned(),
+                endpoint: "uvx time".to_owned(),
+            },
+            interval: Duration::from_mins(15),
+            timeout: Duration::from_millis(1500),
+            retries: 2,
+            source: TargetSource::Agent {
+                uid: 1000,
+                user: "ada".to_owned(),
+                source: "claude-code: /home/ada/.claude.json".to_owned(),
+            },
+            probed: true,
+        };
+        let here =
+            Agent { uid: 1000, user: "ada".to_owned(), targets: vec![target], gone_since: None };
+        check(Change::PutAgent(here.clone()));
+        check(Change::PutAgent(Agent { gone_since: Some(Timestamp::from_millis(7)), ..here }));
+        check(Change::DeleteAgent(1000));
+        check(Change::PutAgentMark(AgentMark {
+            uid: 1000,
+            instance: "a run".to_owned(),
+            sequence: u64::MAX,
+        }));
+    }
+}
