@@ -118,14 +118,14 @@ pub const AGENT_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const RULES_MAX: usize = 10_000;
 /// Alert instances of one rule at most.
 pub const ALERT_INSTANCES_PER_RULE_MAX: usize = 1_000;
-/// Transitions and audit entries that are kept.
+/// Events and audit entries that are kept.
 pub const HISTORY_ENTRIES_MAX: usize = 100_000;
 
 /// Longest text of an entry of the audit.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 1024;
 
-/// Events waiting for one slow subscriber.
-pub const EVENT_QUEUE_MAX: usize = 1024;
+/// Events that are read for a subscriber at once.
+pub const EVENTS_READ_AT_ONCE: usize = 256;
 /// Subscribers at once.
 pub const EVENT_SUBSCRIBERS_MAX: usize = 64;
 

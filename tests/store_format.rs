@@ -16,10 +16,10 @@ use std::{
 
 use balefire::{
     model::{
-        Accumulator, AlertInstance, AlertState, AuditRecord, Batch, Bounds, Bucket, Histogram,
-        HistogramParts, HistogramSample, Labels, Metadata, MetricKind, PageRequest, ProbeAnswer,
-        ProbeAttempt, ProbeRecord, ResetHint, Rule, RuleOrigin, Sample, SeriesHistogram,
-        SeriesSample, Severity, TargetState, Transition, stale_nan,
+        Accumulator, AlertInstance, AlertState, AuditRecord, Batch, Bounds, Bucket, Event,
+        Histogram, HistogramParts, HistogramSample, Labels, Metadata, MetricKind, PageRequest,
+        ProbeAnswer, ProbeAttempt, ProbeRecord, ResetHint, Rule, RuleOrigin, Sample,
+        SeriesHistogram, SeriesSample, Severity, TargetState, Transition, stale_nan,
     },
     promql::{Queryable as _, RollupColumn, Selection, SeriesData},
     store::{self, Change, Options, Store},
@@ -209,7 +209,7 @@ fn live(store: &Store, clock: &Clock, steps: std::ops::Range<u32>) {
         clock.set(at(step));
         let history = (0..ENTRIES).flat_map(|_| {
             [
-                Change::AddTransition(transition(step)),
+                Change::AddEvent(Event::AlertTransition(transition(step))),
                 Change::AddAudit(audit(step)),
                 Change::AddProbe(probe(step)),
             ]

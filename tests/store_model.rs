@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use balefire::{
     model::{
-        AlertState, AuditChain, AuditRecord, Batch, Bucket, Histogram, HistogramParts,
+        AlertState, AuditChain, AuditRecord, Batch, Bucket, Event, Histogram, HistogramParts,
         HistogramSample, Labels, PageRequest, ProbeAnswer, ProbeRecord, SeriesHistogram,
         SeriesSample, Severity, TargetState, Transition,
     },
@@ -286,7 +286,9 @@ impl World {
         let values: Vec<f64> = (0..history.transitions).map(|_| next()).collect();
         let probes: Vec<(u8, String)> =
             history.probes.iter().map(|target| (*target, next().to_string())).collect();
-        let transitions = values.iter().map(|value| Change::AddTransition(transition(now, *value)));
+        let transitions = values
+            .iter()
+            .map(|value| Change::AddEvent(Event::AlertTransition(transition(now, *value))));
         let of_targets = probes.iter().map(|(n, text)| Change::AddProbe(probe(now, *n, text)));
         let changes = audit.chain(transitions).chain(of_targets).collect();
         let sent = self.store().append_and_commit(self.last.clone(), changes);

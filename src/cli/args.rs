@@ -78,12 +78,12 @@ pub(super) enum Command {
     /// Store the samples of an export, or of a file that another program wrote; exit status 1 where
     /// some were not taken
     Import(Import),
-    /// The last transitions of alerts; with --follow, everything as it happens
+    /// What happened: changes of targets and alerts, reloads; with --follow, what happens, too
     Events {
-        /// Go on until interrupted
+        /// Go on until interrupted, over restarts of the daemon too
         #[arg(short, long)]
         follow: bool,
-        /// How many past transitions
+        /// How many past events
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },

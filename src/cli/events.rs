@@ -2,61 +2,53 @@
 
 use serde::Serialize;
 
-use crate::{
-    client::{ClientError, take},
-    wire::v1,
-};
+use crate::{client::Events, wire::v1};
 
 use super::{
-    alerts,
-    args::Span,
     error::{CliError, Verdict},
     human, output,
     session::Session,
     views::{Number, Transition, target_state, time},
 };
 
+/// Prints the newest events; with `follow` goes on with those to come, over restarts of the daemon too.
 pub(super) async fn run(
     session: &Session,
     follow: bool,
     limit: usize,
 ) -> Result<Verdict, CliError> {
-    // Subscribed before the past is read, so that nothing falls between.
-    let request = v1::SubscribeRequest {};
-    let live = if follow {
-        Some(take(session.connection.events().subscribe(request).await)?)
-    } else {
-        None
+    let request = v1::SubscribeRequest {
+        backlog: u32::try_from(limit).unwrap_or(u32::MAX),
+        until_now: !follow,
+        ..v1::SubscribeRequest::default()
     };
-    past(session, limit).await?;
-    let Some(mut live) = live else { return Ok(Verdict::Fine) };
-    while let Some(wire) = live.message().await.map_err(ClientError::from)? {
-        if let Some(event) = Event::from_wire(wire) {
-            print(session, &event)?;
+    let mut events = Events::subscribe(&session.connection, request).await?;
+    loop {
+        match events.next().await {
+            Ok(Some(wire)) => print(session, wire)?,
+            Ok(None) => return Ok(Verdict::Fine),
+            Err(error) if follow && error.is_unreachable() => {
+                output::note(&format!("{error}; waiting for the daemon"));
+                events.resume().await?;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(Verdict::Fine)
 }
 
-/// The last transitions of alerts, oldest first.
-async fn past(session: &Session, limit: usize) -> Result<(), CliError> {
-    let (transitions, _) =
-        alerts::fetch_history(session, String::new(), Span::default(), limit).await?;
-    for transition in transitions.into_iter().rev() {
-        let time = transition.time.clone();
-        print(session, &Event { time, what: What::AlertTransition { transition } })?;
+fn print(session: &Session, wire: v1::SubscribeResponse) -> Result<(), CliError> {
+    match Event::from_wire(wire) {
+        Some(event) if session.is_json() => output::json_line(&event),
+        Some(event) => output::text(&event.line()),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn print(session: &Session, event: &Event) -> Result<(), CliError> {
-    if session.is_json() { output::json_line(event) } else { output::text(&event.line()) }
 }
 
 /// Something that happened: one line of JSON, or of text.
 #[derive(Debug, Serialize)]
 struct Event {
     time: Option<String>,
+    sequence: u64,
     #[serde(flatten)]
     what: What,
 }
@@ -87,7 +79,7 @@ impl Event {
             Wire::EventsLost(lost) => What::EventsLost { count: lost.count },
             Wire::ConfigReloaded(event) => What::ConfigReloaded { changes: event.changes },
         };
-        Some(Self { time: time(wire.time), what })
+        Some(Self { time: time(wire.time), sequence: wire.sequence, what })
     }
 
     fn line(&self) -> String {
@@ -109,7 +101,7 @@ impl What {
                 };
                 format!("alert {}: {} → {} ({}, {value})", t.alert_id, t.from, t.to, t.severity)
             }
-            Self::EventsLost { count } => format!("{count} events lost: this reader was too slow"),
+            Self::EventsLost { count } => format!("{count} events are not kept any more"),
             Self::ConfigReloaded { changes } => {
                 format!("configuration reloaded: {}", changes.join("; "))
             }
@@ -124,7 +116,7 @@ mod tests {
 
     fn event(wire: Wire) -> Event {
         let time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
-        Event::from_wire(v1::SubscribeResponse { time, event: Some(wire) }).unwrap()
+        Event::from_wire(v1::SubscribeResponse { time, event: Some(wire), sequence: 7 }).unwrap()
     }
 
     #[test]
@@ -140,7 +132,7 @@ mod tests {
             "2023-11-14T22:13:20.000Z  target time: healthy → unhealthy exited with 1"
         );
         let lost = event(Wire::EventsLost(v1::EventsLost { count: 3 }));
-        assert!(lost.line().ends_with("3 events lost: this reader was too slow"));
+        assert!(lost.line().ends_with("3 events are not kept any more"));
     }
 
     #[test]
@@ -148,6 +140,7 @@ mod tests {
         let lost = event(Wire::EventsLost(v1::EventsLost { count: 3 }));
         let json = serde_json::to_value(&lost).unwrap();
         assert_eq!((&json["event"], &json["count"]), (&"events_lost".into(), &3.into()));
+        assert_eq!(json["sequence"], 7);
         let alert = event(Wire::AlertTransition(v1::AlertTransition::default()));
         let json = serde_json::to_value(&alert).unwrap();
         assert_eq!(json["event"], "alert_transition");

@@ -65,7 +65,10 @@ fn start(args: Args) -> Result<Verdict, CliError> {
     let runtime = runtime.map_err(|error| CliError::Io("start the runtime".to_owned(), error))?;
     runtime.block_on(async {
         let session = Session::open(&args.shared);
-        dispatch(&session, args.command).await
+        tokio::select! {
+            verdict = dispatch(&session, args.command) => verdict,
+            never = session.tell_of_silence() => match never {},
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! What every command holds: the connection, how to render, and what time it is.
 
-use std::{env, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{convert::Infallible, env, io::IsTerminal, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ use super::{
 
 /// How long a call may take that writes much of the store anew.
 const PATIENCE: Duration = Duration::from_hours(12);
+
+/// After so long it is said that nobody answers.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// One run of the program.
 pub(super) struct Session {
@@ -44,6 +47,18 @@ impl Session {
     /// A connection for one call that may take hours.
     pub(super) fn patient(&self) -> Connection {
         Connection::with_timeout(Search::from_environment(self.socket.as_deref()), PATIENCE)
+    }
+
+    /// Says, once, that the daemon keeps us waiting: systemd holds the socket also while it cannot start.
+    pub(super) async fn tell_of_silence(&self) -> Infallible {
+        tokio::time::sleep(SILENCE).await;
+        if let Some(socket) = self.connection.waits_for() {
+            let socket = socket.display();
+            output::note(&format!(
+                "nobody answers on {socket} yet: `systemctl status balefire` tells why"
+            ));
+        }
+        std::future::pending().await
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -1,12 +1,15 @@
 //! Typed calls over the control socket.
 //!
 //! A [`Connection`] is made without touching the socket; the first call connects, and a call after
-//! the daemon was restarted connects again. Each connect searches anew (see [`Search`]), so that a
+//! the daemon was restarted connects again; one that the restart met is made again (`retry`). Each connect searches anew (see [`Search`]), so that a
 //! long-lived client finds a daemon that was started after it. The module knows nothing of what the
 //! daemon does with a call. Start reading at [`Connection::open`].
 
 mod error;
+mod events;
+mod greeting;
 mod pages;
+mod retry;
 mod search;
 
 use std::{
@@ -17,9 +20,8 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::{
     limits,
@@ -31,8 +33,12 @@ use crate::{
 };
 
 pub use error::{ClientError, ConnectError};
+pub use events::Events;
 pub use pages::pages;
+pub use retry::RetryChannel;
 pub use search::Search;
+
+use greeting::{Greeted, Progress};
 
 /// How long a connect may take: the socket is local, so only a stuck daemon needs this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,12 +48,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(limits::QUERY_TIMEOUT.as_secs
 /// A way to the daemon; cheap to clone, connected when it is first used.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    channel: Channel,
-    answered: Answered,
+    channel: RetryChannel,
+    progress: Progress,
 }
-
-/// The socket that answered last; shared with the connector.
-type Answered = Arc<Mutex<Option<PathBuf>>>;
 
 impl Connection {
     /// A connection to the socket at `choice`, or, where it is `None`, to the first of the search
@@ -63,51 +66,57 @@ impl Connection {
 
     /// The same with another bound on the time until an answer begins.
     pub fn with_timeout(search: Search, timeout: Duration) -> Self {
-        let answered = Answered::default();
+        let progress = Progress::default();
         let channel = Endpoint::from_static("http://balefire")
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
-            .connect_with_connector_lazy(connector(search, Arc::clone(&answered)));
-        Self { channel, answered }
+            .connect_with_connector_lazy(connector(search, progress.clone()));
+        Self { channel: RetryChannel::new(channel), progress }
     }
 
     /// The channel, for services that have no method here (health, reflection).
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> RetryChannel {
         self.channel.clone()
     }
 
     /// The socket that answered last; `None` before the first call.
     pub fn socket(&self) -> Option<PathBuf> {
-        self.answered.lock().clone()
+        self.progress.answered()
+    }
+
+    /// The socket that took the connection while nobody behind it has said anything yet: systemd holds it,
+    /// and the daemon is starting, or cannot.
+    pub fn waits_for(&self) -> Option<PathBuf> {
+        self.progress.waited_for()
     }
 
     /// Samples in and out.
-    pub fn metrics(&self) -> MetricsServiceClient<Channel> {
+    pub fn metrics(&self) -> MetricsServiceClient<RetryChannel> {
         MetricsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What is watched.
-    pub fn targets(&self) -> TargetsServiceClient<Channel> {
+    pub fn targets(&self) -> TargetsServiceClient<RetryChannel> {
         TargetsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Rules and alerts.
-    pub fn alerts(&self) -> AlertsServiceClient<Channel> {
+    pub fn alerts(&self) -> AlertsServiceClient<RetryChannel> {
         AlertsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// The daemon itself.
-    pub fn system(&self) -> SystemServiceClient<Channel> {
+    pub fn system(&self) -> SystemServiceClient<RetryChannel> {
         SystemServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What a user's agent reports.
-    pub fn agent(&self) -> AgentServiceClient<Channel> {
+    pub fn agent(&self) -> AgentServiceClient<RetryChannel> {
         AgentServiceClient::new(self.channel())
     }
 
     /// What happens, as it happens.
-    pub fn events(&self) -> EventsServiceClient<Channel> {
+    pub fn events(&self) -> EventsServiceClient<RetryChannel> {
         EventsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }
@@ -123,21 +132,21 @@ const ANSWER_BYTES_MAX: usize = 8 * limits::GRPC_MESSAGE_BYTES_MAX;
 /// Connects to the first candidate that answers, and notes which one it was.
 fn connector(
     search: Search,
-    answered: Answered,
+    progress: Progress,
 ) -> impl tower::Service<
     http::Uri,
-    Response = TokioIo<UnixStream>,
+    Response = TokioIo<Greeted>,
     Error = ConnectError,
     Future: Send + 'static,
 > + Send
 + 'static {
     let search = Arc::new(search);
     tower::service_fn(move |_: http::Uri| {
-        let (search, answered) = (Arc::clone(&search), Arc::clone(&answered));
+        let (search, progress) = (Arc::clone(&search), progress.clone());
         async move {
             let (socket, stream) = connect_first(&search).await?;
-            *answered.lock() = Some(socket);
-            Ok(TokioIo::new(stream))
+            progress.connected(socket);
+            Ok(TokioIo::new(Greeted::new(stream, progress)))
         }
     })
 }

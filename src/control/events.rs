@@ -1,11 +1,10 @@
 //! `EventsService`.
 
 use futures_util::{Stream, stream};
-use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    monitor::{EventStream, Monitor},
+    monitor::{EventStream, FirstEvent, Heard, Monitor},
     supervise::StopSignal,
     time::Clock,
     wire::{
@@ -39,9 +38,14 @@ impl EventsService for Events {
 
     async fn subscribe(
         &self,
-        _request: Request<v1::SubscribeRequest>,
+        request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let listener = Listener { events: self.monitor.subscribe()?, clock: self.clock.clone() };
+        let request = request.into_inner();
+        let backlog = FirstEvent::Newest(request.backlog.into());
+        let first = request.after_sequence.map_or(backlog, FirstEvent::After);
+        let events = self.monitor.subscribe(first)?;
+        let clock = self.clock.clone();
+        let listener = Listener { events, clock, until_now: request.until_now };
         Ok(Response::new(until_stopped(listener.answers(), self.stop.clone())))
     }
 }
@@ -50,57 +54,29 @@ impl EventsService for Events {
 struct Listener {
     events: EventStream,
     clock: Clock,
+    until_now: bool,
 }
 
 impl Listener {
-    /// Events until nobody makes any; what was lost is told in its place.
     fn answers(self) -> impl Stream<Item = Result<v1::SubscribeResponse, Status>> {
         stream::unfold(self, |mut listener| async move {
-            let answer = match listener.events.recv().await {
-                Ok(event) => to_wire::event(event),
-                Err(RecvError::Lagged(count)) => listener.lost(count),
-                Err(RecvError::Closed) => return None,
+            if listener.until_now && listener.events.is_caught_up() {
+                return None;
+            }
+            let answer = match listener.events.next().await? {
+                Heard::Event { sequence, event } => to_wire::event(sequence, event),
+                Heard::Lost { sequence, count } => listener.lost(sequence, count),
             };
             Some((Ok(answer), listener))
         })
     }
 
-    fn lost(&self, count: u64) -> v1::SubscribeResponse {
+    fn lost(&self, sequence: u64, count: u64) -> v1::SubscribeResponse {
         use v1::subscribe_response::Event;
         v1::SubscribeResponse {
             time: Some(to_wire::time(self.clock.now())),
             event: Some(Event::EventsLost(v1::EventsLost { count })),
+            sequence,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{model::Event, time::Timestamp};
-    use futures_util::StreamExt;
-    use tokio::sync::broadcast;
-    use v1::subscribe_response::Event as Wire;
-
-    fn event(n: i64) -> Event {
-        let changes = vec![n.to_string()];
-        Event::ConfigReloaded { time: Timestamp::from_secs(n), changes }
-    }
-
-    #[tokio::test]
-    async fn a_slow_reader_is_told_what_it_lost() {
-        let (sender, events) = broadcast::channel(2);
-        for n in 0..5 {
-            sender.send(event(n)).unwrap();
-        }
-        drop(sender);
-        let clock = Clock::manual(Timestamp::from_secs(9));
-        let answers: Vec<_> = Listener { events, clock }.answers().collect().await;
-        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().event).collect();
-        let changes = |n: i64| {
-            Some(Wire::ConfigReloaded(v1::ConfigReloaded { changes: vec![n.to_string()] }))
-        };
-        let lost = Some(Wire::EventsLost(v1::EventsLost { count: 3 }));
-        assert_eq!(answers, [lost, changes(3), changes(4)]);
     }
 }

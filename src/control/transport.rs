@@ -234,7 +234,7 @@ mod tests {
             serve(&self.socket, routes.routes(), keeper, self.stop.signal()).await
         }
 
-        fn health(&self) -> HealthClient<tonic::transport::Channel> {
+        fn health(&self) -> HealthClient<crate::client::RetryChannel> {
             HealthClient::new(self.client.channel())
         }
     }

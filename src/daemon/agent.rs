@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::{
     agent::{Agent, Link, Parts, Settings},
     config::{Config, Overrides},
-    pipeline::{Bus, Outbox, Sink, Targets, probing},
+    pipeline::{Outbox, Sink, Targets, probing},
     probe::Prober,
     supervise::{Phase, Policy, Supervisor},
     telemetry::{LogHandle, Telemetry, log},
@@ -150,7 +150,6 @@ fn build(
         sink: Sink::Outbox(outbox.clone()),
         targets: targets.clone(),
         prober: Prober::new(telemetry),
-        bus: Bus::new(),
         supervisor: supervisor.clone(),
         clock: Clock::System,
     };

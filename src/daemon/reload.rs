@@ -3,7 +3,6 @@
 use crate::{
     config::{Config, differences},
     error_code::ErrorCode,
-    model::Event,
     monitor::{Failure, Reloaded},
     telemetry::LogOptions,
 };
@@ -35,9 +34,6 @@ pub(super) async fn reload(running: &mut Running) -> Result<Reloaded, Failure> {
     changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
     let (before, after) = differences(&running.config, &new);
     running.config = in_force(&running.config, new);
-    running
-        .bus
-        .publish(Event::ConfigReloaded { time: running.clock.now(), changes: changes.clone() });
     Ok(Reloaded { changes, before, after })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     model::PageRequest,
     monitor::{Admin, Caller, Failure, Monitor, Parts, ReloadRequest, Reloaded, Settings},
     pipeline::{
-        BEAT_WITHIN, Bus, RuleBook, Sink, Targets, collecting, evaluating, probing, upkeep::Upkeep,
+        BEAT_WITHIN, RuleBook, Sink, Targets, collecting, evaluating, probing, upkeep::Upkeep,
     },
     probe::{OwnDoors, Prober},
     store::Store,
@@ -49,7 +49,6 @@ pub(super) struct Running {
     pub(super) store: Store,
     pub(super) supervisor: Supervisor,
     pub(super) monitor: Monitor,
-    pub(super) bus: Bus,
     pub(super) controls: Controls,
     pub(super) access: Access,
     http: SocketAddr,
@@ -163,8 +162,7 @@ impl Running {
         let base =
             Base { store: store.clone(), clock: clock.clone(), telemetry: telemetry.clone() };
         let (loops, controls, parts) = build(&base, &config, admin);
-        let (supervisor, bus, prober) =
-            (parts.supervisor.clone(), parts.bus.clone(), parts.prober.clone());
+        let (supervisor, prober) = (parts.supervisor.clone(), parts.prober.clone());
         let monitor = Monitor::new(parts, settings(&config));
 
         spawn_listeners(&supervisor, &monitor, &base, doors);
@@ -181,7 +179,6 @@ impl Running {
             store,
             supervisor,
             monitor,
-            bus,
             controls,
             access,
             http,
@@ -303,7 +300,7 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
     let Base { store, clock, telemetry } = base;
     let (store, clock, telemetry) = (store.clone(), clock.clone(), telemetry.clone());
     let supervisor = Supervisor::new(clock.clone(), &telemetry);
-    let (targets, rules, bus) = (Arc::new(Targets::default()), RuleBook::new(), Bus::new());
+    let (targets, rules) = (Arc::new(Targets::default()), RuleBook::new());
     let prober = Prober::new(&telemetry);
 
     let parts = collecting::Parts {
@@ -320,7 +317,6 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
         sink: Sink::Store(store.clone()),
         targets: targets.clone(),
         prober: prober.clone(),
-        bus: bus.clone(),
         supervisor: supervisor.clone(),
         clock: clock.clone(),
     };
@@ -328,7 +324,6 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
     let parts = evaluating::Parts {
         store: store.clone(),
         rules: rules.clone(),
-        bus: bus.clone(),
         collecting: collecting_handle.clone(),
         clock: clock.clone(),
     };
@@ -347,7 +342,6 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
         prober,
         supervisor,
         telemetry,
-        bus,
         clock,
         admin,
     };

@@ -1,13 +1,10 @@
-//! What administrators ask: reload, log level, events, readiness.
+//! What administrators ask: reload, log level, readiness.
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{error_code::ErrorCode, model::Event, supervise::TaskState, telemetry::LogHandle};
+use crate::{error_code::ErrorCode, supervise::TaskState, telemetry::LogHandle};
 
 use super::{Caller, Failure, Monitor};
-
-/// Events as they happen. `RecvError::Lagged(n)` says that n were lost.
-pub type EventStream = broadcast::Receiver<Event>;
 
 /// Somebody wants the configuration read again, and waits for what came of it.
 pub type ReloadRequest = oneshot::Sender<Result<Reloaded, Failure>>;
@@ -60,12 +57,6 @@ impl Monitor {
             self.audit_entry(caller, "log.level", "log", (before.clone(), filter.to_owned()));
         self.parts.store.commit(vec![audit]).await?;
         Ok(before)
-    }
-
-    /// Listens to what happens.
-    pub fn subscribe(&self) -> Result<EventStream, Failure> {
-        let subscribed = self.parts.bus.subscribe();
-        subscribed.map_err(|error| Failure::new(ErrorCode::ResourceExhausted, error.to_string()))
     }
 
     /// Whether the daemon is ready to answer; else why not.

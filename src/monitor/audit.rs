@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     limits,
-    model::{AuditEntry, AuditOutcome, AuditRecord, Page, PageRequest},
+    model::{AuditEntry, AuditOutcome, AuditRecord, Event, Page, PageRequest},
     store::Change,
     time::Timestamp,
 };
@@ -99,7 +99,11 @@ impl Monitor {
                 self.audit_outcome(caller, AuditOutcome::Failed, (action, subject), why)
             }
         };
-        Ok(self.parts.store.commit(vec![entry]).await?)
+        let reloaded = result.as_ref().ok().map(|reloaded| {
+            let changes = reloaded.changes.clone();
+            Change::AddEvent(Event::ConfigReloaded { time: self.now(), changes })
+        });
+        Ok(self.parts.store.commit(reloaded.into_iter().chain([entry]).collect()).await?)
     }
 
     /// The audit, newest first.

@@ -10,6 +10,7 @@ mod agents;
 mod alerts;
 mod audit;
 mod cardinality;
+mod events;
 mod export;
 mod failure;
 mod health;
@@ -37,7 +38,7 @@ use crate::{
     error_code::ErrorCode,
     limits,
     model::{Labels, Target},
-    pipeline::{Bus, ProbeDefaults, RuleBook, Targets, collecting, probing},
+    pipeline::{ProbeDefaults, RuleBook, Targets, collecting, probing},
     probe::Prober,
     store::Store,
     supervise::Supervisor,
@@ -50,9 +51,10 @@ pub use crate::{
     model::{DiskSummary as DiskUsage, HostSummary as SystemInfo},
     pipeline::observe::Observation,
 };
-pub use admin::{Admin, EventStream, ReloadRequest, Reloaded};
+pub use admin::{Admin, ReloadRequest, Reloaded};
 pub use agents::{AgentAction, AgentRequest, AgentStream};
 pub use cardinality::{Cardinality, Count};
+pub use events::{EventStream, FirstEvent, Heard};
 pub use failure::{Failure, Violation};
 pub use import::Import;
 pub use queries::QueryOptions;
@@ -82,8 +84,6 @@ pub struct Parts {
     pub supervisor: Supervisor,
     /// Own metrics.
     pub telemetry: Telemetry,
-    /// What happens.
-    pub bus: Bus,
     /// The time.
     pub clock: Clock,
     /// What only the process can do.
@@ -114,8 +114,10 @@ pub struct Settings {
 pub struct Monitor {
     parts: Arc<Parts>,
     settings: Arc<RwLock<Arc<Settings>>>,
-    /// Bounds the queries that run at once.
+    /// Bounds the queries that run at once …
     queries: Arc<Semaphore>,
+    /// … and those who listen to events.
+    listeners: Arc<Semaphore>,
     /// Held while sums of observations are read, added to and written back; when that was last.
     observing: Arc<Mutex<Timestamp>>,
     /// Held while the targets are put together and handed over.
@@ -145,6 +147,7 @@ impl Monitor {
             parts: Arc::new(parts),
             settings: Arc::new(RwLock::new(Arc::new(settings))),
             queries: Arc::new(Semaphore::new(limits::QUERIES_CONCURRENT_MAX)),
+            listeners: Arc::new(Semaphore::new(limits::EVENT_SUBSCRIBERS_MAX)),
             observing: Arc::default(),
             declaring: Arc::default(),
             refusals: Arc::default(),

@@ -106,7 +106,6 @@ impl Monitor {
             (describe(&before), describe(&after)),
         ));
         self.parts.store.commit(changes).await?;
-        self.tell(ended);
         Ok(self.view(after))
     }
 
@@ -119,15 +118,7 @@ impl Monitor {
         changes.push(Change::DeleteRule(id.to_owned()));
         changes.push(self.audit_entry(caller, "rule.delete", id, (describe(&rule), String::new())));
         self.parts.store.commit(changes).await?;
-        self.tell(Some(ended));
         Ok(())
-    }
-
-    /// After it is durable, and only then.
-    fn tell(&self, ended: Option<alert::Outcome>) {
-        for transition in ended.into_iter().flat_map(|ended| ended.transitions) {
-            self.parts.bus.publish(Event::AlertTransition(transition));
-        }
     }
 
     /// What comes of the rule's alerts when its condition holds no more; those that still cool down
@@ -227,7 +218,8 @@ impl Monitor {
 /// What is to be written of an outcome.
 fn changes_of(rule_id: &str, outcome: &alert::Outcome) -> Vec<Change> {
     let (rule_id, instances) = (rule_id.to_owned(), outcome.instances.clone());
-    let transitions = outcome.transitions.iter().cloned().map(Change::AddTransition);
+    let transitions =
+        outcome.transitions.iter().cloned().map(Event::AlertTransition).map(Change::AddEvent);
     transitions.chain([Change::PutInstances { rule_id, instances }]).collect()
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    Bus, Report, RuleBook, collecting,
+    Report, RuleBook, collecting,
     rhythm::{Rhythm, beating},
 };
 
@@ -46,8 +46,6 @@ pub struct Parts {
     pub store: Store,
     /// How evaluations went.
     pub rules: RuleBook,
-    /// Who hears of transitions.
-    pub bus: Bus,
     /// Says when there is something to evaluate.
     pub collecting: collecting::Handle,
     /// The time.
@@ -170,14 +168,14 @@ impl Evaluating {
             }
             for transition in evaluated.outcome.into_iter().flat_map(|outcome| outcome.transitions)
             {
-                self.tell_transition(transition);
+                self.log_transition(&transition);
             }
             reports.insert(evaluated.rule.id, evaluated.report);
         }
         self.parts.rules.set_reports(reports);
     }
 
-    fn tell_transition(&self, transition: Transition) {
+    fn log_transition(&self, transition: &Transition) {
         let alert = transition.labels.to_string();
         self.events.transition(
             &transition.rule_id,
@@ -185,7 +183,6 @@ impl Evaluating {
             transition.to.name(),
             transition.notified,
         );
-        self.parts.bus.publish(Event::AlertTransition(transition));
     }
 }
 
@@ -277,7 +274,8 @@ fn changes(all: &[Evaluated]) -> Vec<Change> {
             let (rule_id, instances) = (evaluated.rule.id.clone(), outcome.instances.clone());
             changes.push(Change::PutInstances { rule_id, instances });
         }
-        changes.extend(outcome.transitions.iter().cloned().map(Change::AddTransition));
+        let transitions = outcome.transitions.iter().cloned();
+        changes.extend(transitions.map(Event::AlertTransition).map(Change::AddEvent));
     }
     changes
 }

@@ -7,7 +7,6 @@
 //! [`probing::Handle`], [`collecting::Handle`], [`RuleBook`], and the [`Bus`] of events.
 //! Start reading at [`collecting`], the simplest.
 
-mod bus;
 pub mod collecting;
 pub mod evaluating;
 pub mod observe;
@@ -19,7 +18,6 @@ mod rule_book;
 mod targets;
 pub mod upkeep;
 
-pub use bus::{Bus, TooManySubscribers};
 pub use outbox::{Outbox, Queued};
 pub use recorder::Sink;
 pub use rhythm::BEAT_WITHIN;

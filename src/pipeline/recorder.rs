@@ -1,6 +1,6 @@
-//! Writing down what probes found, wherever that goes, and telling of what changed.
+//! Writing down what probes found, wherever that goes, and what changed by it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     model::{Batch, Event, ProbeRecord, SeriesSample, TargetStatus},
@@ -9,7 +9,7 @@ use crate::{
     time::Clock,
 };
 
-use super::{Bus, Outbox, Targets, targets};
+use super::{Outbox, Targets, targets};
 
 /// Where results go.
 #[derive(Clone, Debug)]
@@ -25,7 +25,6 @@ pub enum Sink {
 pub(super) struct Recorder {
     pub(super) sink: Sink,
     pub(super) targets: Arc<Targets>,
-    pub(super) bus: Bus,
     pub(super) clock: Clock,
     pub(super) events: ProbingEvents,
 }
@@ -49,31 +48,29 @@ impl Recorder {
         store.append(Batch { samples: samples.collect(), ..Batch::default() }).await.map(drop)
     }
 
-    /// Takes a result in. Series, record and state become durable together; then whoever listens is told. One
-    /// that says what the last one said may wait for company, where `within` says for how long.
+    /// Takes a result in. Series, record, state and what changed become durable together. One that says what
+    /// the last one said may wait for company, where `within` says for how long.
     pub(super) async fn record(
         &self,
         record: ProbeRecord,
         within: Option<Duration>,
     ) -> Result<(), StoreError> {
+        let told = self.targets.record(record.clone(), self.clock.now());
+        self.log(&told);
         match &self.sink {
             Sink::Store(store) => {
-                let told = self.targets.record(record.clone(), self.clock.now());
-                let changes = self.changes(record.clone());
+                let within = within.filter(|_| told.is_none());
                 let batch = self.batch([record.target.as_str()]);
-                let stored = match within.filter(|_| told.is_none()) {
+                let changes = self.changes(record, told).collect();
+                match within {
                     Some(within) => store.defer(batch, changes, within).await,
                     None => store.append_and_commit(batch, changes).await.map(drop),
-                };
-                self.tell(told);
-                stored
+                }
             }
             Sink::Outbox(outbox) => {
-                let told = self.targets.record(record.clone(), self.clock.now());
                 if outbox.push(record) {
                     self.events.overflowed();
                 }
-                self.tell(told);
                 Ok(())
             }
         }
@@ -87,40 +84,42 @@ impl Recorder {
         with: Change,
     ) -> Result<(), StoreError> {
         let Sink::Store(store) = &self.sink else { return Ok(()) };
-        let (mut told, mut changes) = (Vec::new(), Vec::new());
-        for record in &records {
+        let mut changes = Vec::new();
+        let mut names = BTreeSet::new();
+        for record in records {
             self.events.probed(record.state.name(), record.duration);
-            told.extend(self.targets.record(record.clone(), self.clock.now()));
-            changes.extend(self.changes(record.clone()));
+            let told = self.targets.record(record.clone(), self.clock.now());
+            self.log(&told);
+            names.insert(record.target.clone());
+            changes.extend(self.changes(record, told));
         }
         changes.push(with);
-        let names: std::collections::BTreeSet<&str> =
-            records.iter().map(|record| record.target.as_str()).collect();
-        let stored = store.append_and_commit(self.batch(names), changes).await.map(drop);
-        self.tell(told);
-        stored
+        let batch = self.batch(names.iter().map(String::as_str));
+        store.append_and_commit(batch, changes).await.map(drop)
     }
 
-    /// Writes down states that no probe found, and tells of them.
+    /// Writes down states that no probe found.
     pub(super) async fn moved(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let Sink::Store(store) = &self.sink else { return Ok(()) };
-        let changes = events.iter().filter_map(|event| match event {
-            Event::TargetChanged { time, name, to, .. } => {
-                Some(Change::PutTargetState { name: name.clone(), state: *to, since: *time })
-            }
-            _ => None,
+        self.log(&events);
+        let changes = events.into_iter().flat_map(|event| {
+            let state = match &event {
+                Event::TargetChanged { time, name, to, .. } => {
+                    Some(Change::PutTargetState { name: name.clone(), state: *to, since: *time })
+                }
+                _ => None,
+            };
+            state.into_iter().chain([Change::AddEvent(event)])
         });
-        let stored = store.commit(changes.collect()).await;
-        self.tell(events);
-        stored
+        store.commit(changes.collect()).await
     }
 
-    fn changes(&self, record: ProbeRecord) -> Vec<Change> {
+    fn changes(&self, record: ProbeRecord, told: Option<Event>) -> impl Iterator<Item = Change> {
         let name = record.target.clone();
         let status = self.targets.get(&name).map(|(_, status)| status);
         let state = status.and_then(|s| Some((s.state, s.since?)));
         let put = state.map(|(state, since)| Change::PutTargetState { name, state, since });
-        [Change::AddProbe(record)].into_iter().chain(put).collect()
+        [Change::AddProbe(record)].into_iter().chain(told.map(Change::AddEvent)).chain(put)
     }
 
     fn batch<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Batch {
@@ -130,12 +129,11 @@ impl Recorder {
         Batch { samples, ..Batch::default() }
     }
 
-    fn tell(&self, events: impl IntoIterator<Item = Event>) {
-        for event in events {
-            if let Event::TargetChanged { name, from, to, reason, .. } = &event {
+    fn log<'a>(&self, told: impl IntoIterator<Item = &'a Event>) {
+        for event in told {
+            if let Event::TargetChanged { name, from, to, reason, .. } = event {
                 self.events.changed(name, from.name(), to.name(), reason);
             }
-            self.bus.publish(event);
         }
     }
 }

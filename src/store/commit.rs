@@ -17,7 +17,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     AppendSummary, Change, Rejection, StoreError,
@@ -140,6 +140,8 @@ pub(super) struct Committer {
     pub(super) rhythm: Rhythm,
     /// What may wait.
     pub(super) deferred: Deferred,
+    /// The number of the newest event, for those who wait for the next.
+    pub(super) newest_event: watch::Sender<u64>,
     pub(super) events: StoreEvents,
 }
 
@@ -283,8 +285,10 @@ impl Committer {
 
     /// Shows readers the new state; the old one is taken apart when they can read again.
     fn publish(&self, state: State) {
+        let newest = state.history.newest_event();
         let old = std::mem::replace(&mut *self.published.write(), state);
         drop(old);
+        self.newest_event.send_if_modified(|told| std::mem::replace(told, newest) != newest);
     }
 
     /// Begins a segment, which has to name all series anew: so between two groups, not within one.

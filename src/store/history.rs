@@ -1,4 +1,4 @@
-//! Probes, transitions and the audit: numbered entries that are only ever added.
+//! Probes, events and the audit: numbered entries that are only ever added.
 //!
 //! The latest entries are in memory, encoded; when they are many they are sealed into a partition of
 //! their own (`seal`), where reading finds the older ones. Numbers run from 1 without gaps, each kind
@@ -22,18 +22,19 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Probe,
-    Transition,
+    Event,
     Audit,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Probe, Self::Transition, Self::Audit];
+    pub(super) const ALL: [Self; 3] = [Self::Probe, Self::Event, Self::Audit];
 
     /// The tree that holds it.
     pub(super) fn tree(self) -> &'static str {
         match self {
             Self::Probe => "probes",
-            Self::Transition => "transitions",
+            // Alerts' transitions were the first events.
+            Self::Event => "transitions",
             Self::Audit => "audit",
         }
     }
@@ -44,7 +45,7 @@ impl Kind {
 pub(super) struct Entry {
     pub(super) sequence: u64,
     pub(super) time: Timestamp,
-    /// The target of a probe, the rule of a transition.
+    /// The target of a probe, the rule of an alert's transition; else empty.
     pub(super) subject: Box<str>,
     /// A `ChangeRecord`.
     pub(super) bytes: Box<[u8]>,
@@ -55,7 +56,9 @@ impl Entry {
     pub(super) fn of(record: &ChangeRecord) -> Option<(Kind, Self)> {
         let (kind, time, subject) = match record.kind.as_ref()? {
             RecordKind::Probe(probe) => (Kind::Probe, probe.started_at, probe.target.as_str()),
-            RecordKind::Transition(t) => (Kind::Transition, t.time, t.rule_id.as_str()),
+            RecordKind::Transition(t) => (Kind::Event, t.time, t.rule_id.as_str()),
+            RecordKind::TargetChanged(change) => (Kind::Event, change.time, ""),
+            RecordKind::ConfigReloaded(reload) => (Kind::Event, reload.time, ""),
             RecordKind::Audit(audit) => (Kind::Audit, audit.time, ""),
             _ => return None,
         };
@@ -155,16 +158,45 @@ impl Default for History {
 
 /// The first and the last entry of the audit in a partition, if it has any.
 fn audit_span(partition: &Arc<Partition>) -> Option<(u64, u64)> {
-    let span = partition.manifest().history.get(Kind::Audit as usize)?;
+    span(partition, Kind::Audit)
+}
+
+/// The first and the last event in a partition, if it has any.
+fn events_span(partition: &Arc<Partition>) -> Option<(u64, u64)> {
+    span(partition, Kind::Event)
+}
+
+fn span(partition: &Arc<Partition>, kind: Kind) -> Option<(u64, u64)> {
+    let span = partition.manifest().history.get(kind as usize)?;
     (span.count > 0).then_some((span.first, span.last))
+}
+
+/// What wanted entries are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About<'a> {
+    /// Anything.
+    Any,
+    /// Some target or rule.
+    Some,
+    /// This target or rule.
+    Subject(&'a str),
+}
+
+impl About<'_> {
+    fn takes(self, entry: &Entry) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Some => !entry.subject.is_empty(),
+            Self::Subject(subject) => *entry.subject == *subject,
+        }
+    }
 }
 
 /// Which entries are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) kind: Kind,
-    /// Only of this target or rule.
-    pub(super) subject: Option<&'a str>,
+    pub(super) about: About<'a>,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     /// Only with lower numbers.
@@ -176,7 +208,7 @@ pub(super) struct Wanted<'a> {
 impl Wanted<'_> {
     /// All of one kind in a range.
     pub(super) fn range(kind: Kind, start: Timestamp, end: Timestamp) -> Self {
-        Self { kind, subject: None, start, end, before: u64::MAX, count: usize::MAX }
+        Self { kind, about: About::Any, start, end, before: u64::MAX, count: usize::MAX }
     }
 
     fn may_be_in(&self, partition: &Partition) -> bool {
@@ -194,7 +226,7 @@ impl History {
     pub(super) fn number(&self, change: &Change) -> ChangeRecord {
         let kind = match change {
             Change::AddProbe(_) => Kind::Probe,
-            Change::AddTransition(_) => Kind::Transition,
+            Change::AddEvent(_) => Kind::Event,
             Change::AddAudit(_) => Kind::Audit,
             _ => return encode_change(change, 0),
         };
@@ -233,7 +265,7 @@ impl History {
         match kind {
             Kind::Probe => self.keep_last_probe(&entry),
             Kind::Audit => self.keep_last_audit(&entry),
-            Kind::Transition => {}
+            Kind::Event => {}
         }
         let next = &mut self.next[kind as usize];
         if entry.sequence >= *next {
@@ -351,7 +383,7 @@ impl History {
         for (kind, tail) in Kind::ALL.into_iter().zip(&mut self.tails) {
             match kind {
                 Kind::Audit => tail.retain(|entry| entry.sequence >= first_audit),
-                Kind::Probe | Kind::Transition => tail.retain(|entry| entry.time >= limit),
+                Kind::Probe | Kind::Event => tail.retain(|entry| entry.time >= limit),
             }
         }
         (before - self.unsealed()) as u64
@@ -394,6 +426,44 @@ impl History {
         found
     }
 
+    /// The number of the newest event; 0 where there was none.
+    pub(super) fn newest_event(&self) -> u64 {
+        self.next[Kind::Event as usize] - 1
+    }
+
+    /// Whether all events after a number, if any is kept, are in memory.
+    pub(super) fn has_events_in_memory(&self, after: u64) -> bool {
+        let sealed = |p: &Arc<Partition>| events_span(p).is_some_and(|(_, last)| last > after);
+        !self.partitions.iter().any(sealed)
+    }
+
+    /// The events after a number, oldest first. Partitions that cannot be read are told and left out.
+    pub(super) fn events(
+        &self,
+        after: u64,
+        count: usize,
+        tell: &mut dyn FnMut(&StoreError),
+    ) -> Vec<Arc<Entry>> {
+        let mut found = Vec::new();
+        for partition in self.partitions.iter() {
+            let Some((first, last)) = events_span(partition) else { continue };
+            if found.len() >= count || last <= after || partition.is_damaged() {
+                continue;
+            }
+            let upto = first.max(after + 1).saturating_add((count - found.len()) as u64);
+            let keep = |entry: &Entry| entry.sequence > after && entry.sequence < upto;
+            let entries = partition.history(Kind::Event, &keep).unwrap_or_else(|error| {
+                tell(&error);
+                Vec::new()
+            });
+            found.extend(entries.into_iter().map(Arc::new));
+        }
+        let tail = self.tails[Kind::Event as usize].iter().filter(|entry| entry.sequence > after);
+        let missing = count.saturating_sub(found.len());
+        found.extend(tail.take(missing).cloned());
+        found
+    }
+
     fn is_wanted(&self, wanted: &Wanted<'_>, entry: &Entry) -> bool {
         let hidden = || {
             wanted.kind == Kind::Probe
@@ -402,7 +472,7 @@ impl History {
         entry.sequence < wanted.before
             && entry.time >= wanted.start
             && entry.time <= wanted.end
-            && wanted.subject.is_none_or(|subject| *entry.subject == *subject)
+            && wanted.about.takes(entry)
             && !hidden()
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) handles: Arc<Handles>,
     pub(super) head: Arc<Head>,
     pub(super) published: Published,
+    /// The number of the newest event.
+    pub(super) newest_event: watch::Sender<u64>,
     pub(super) wal: WalOptions,
     /// When the small state was last copied into the catalog.
     pub(super) catalog_at: Mutex<Option<Timestamp>>,

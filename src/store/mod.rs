@@ -73,7 +73,7 @@ use self::{
     deferred::Deferred,
     engine::sled::SledEngine,
     head::{Head, Hold},
-    history::{Kind, Wanted},
+    history::{About, Entry, Kind, Wanted},
     inner::{Inner, Parts, change_of, probe_of},
     lock::Lock,
     partition::{Asked, Handles},
@@ -84,9 +84,9 @@ use self::{
 use crate::{
     limits,
     model::{
-        Accumulator, Agent, AgentMark, AlertInstance, AuditEntry, Batch, InvalidPage, Labels,
-        Matcher, Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState,
-        Transition,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditEntry, Batch, Event, InvalidPage,
+        Labels, Matcher, Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample,
+        TargetState, Transition,
     },
     telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
@@ -146,6 +146,7 @@ impl Store {
         let wal = recovery::open_log(dir, &parts.wal, &found, &events)?;
         events.recovered(found.recovery.samples_replayed, found.recovery.torn_bytes);
         found.recovery.quarantined.iter().for_each(|what| events.quarantined(what));
+        let newest_event = watch::Sender::new(found.state.history.newest_event());
         let published = Arc::new(RwLock::new(found.state));
         let log_bytes = Arc::new(AtomicU64::new(found.log_bytes));
         let (sender, queue) = mpsc::channel(limits::COMMIT_QUEUE_MAX);
@@ -161,6 +162,7 @@ impl Store {
             rhythm: Rhythm::new(parts.options.power_cut_loses_up_to)
                 .map_err(StoreError::io("start the committer of", dir))?,
             deferred: Deferred::default(),
+            newest_event: newest_event.clone(),
             events: events.clone(),
         };
         let thread = std::thread::Builder::new().name("store-commit".to_owned());
@@ -174,6 +176,7 @@ impl Store {
             handles,
             head: found.head,
             published,
+            newest_event,
             wal: parts.wal,
             log_bytes,
             cut_due: Mutex::default(),
@@ -353,11 +356,37 @@ impl Store {
         end: Timestamp,
         page: &PageRequest,
     ) -> Result<Page<(u64, Transition)>, InvalidPage> {
-        let wanted = Wanted { subject: rule_id, ..Wanted::range(Kind::Transition, start, end) };
+        let about = rule_id.map_or(About::Some, About::Subject);
+        let wanted = Wanted { about, ..Wanted::range(Kind::Event, start, end) };
         self.0.page(wanted, page, |entry| match change_of(entry)? {
-            Change::AddTransition(transition) => Some((entry.sequence, transition)),
+            Change::AddEvent(Event::AlertTransition(transition)) => {
+                Some((entry.sequence, transition))
+            }
             _ => None,
         })
+    }
+
+    /// The number of the newest event, as it changes; 0 before the first.
+    pub fn newest_event(&self) -> watch::Receiver<u64> {
+        self.0.newest_event.subscribe()
+    }
+
+    /// Whether [`Store::events`] after a number need no disk.
+    pub fn has_events_in_memory(&self, after: u64) -> bool {
+        self.0.state().history.has_events_in_memory(after)
+    }
+
+    /// Up to `count` events with numbers above `after`, oldest first, each with its number: they run from
+    /// 1 without gaps, so that one shows what retention removed. Blocking where older ones are read
+    /// from disk.
+    pub fn events(&self, after: u64, count: usize) -> Vec<(u64, Event)> {
+        let tell = &mut |error: &StoreError| self.0.events.quarantined(&error.to_string());
+        let entries = self.0.state().history.events(after, count, tell);
+        let event = |entry: &Arc<Entry>| match change_of(entry)? {
+            Change::AddEvent(event) => Some((entry.sequence, event)),
+            _ => None,
+        };
+        entries.iter().filter_map(event).collect()
     }
 
     /// The audit, newest first. Older entries are read from disk.
@@ -382,7 +411,8 @@ impl Store {
         end: Timestamp,
         page: &PageRequest,
     ) -> Result<Page<ProbeRecord>, InvalidPage> {
-        let wanted = Wanted { subject: Some(target), ..Wanted::range(Kind::Probe, start, end) };
+        let wanted =
+            Wanted { about: About::Subject(target), ..Wanted::range(Kind::Probe, start, end) };
         self.0.page(wanted, page, probe_of)
     }
 

@@ -40,8 +40,8 @@ pub enum DataKind {
     Hours,
     /// Probes of targets.
     Probes,
-    /// Changes of alerts.
-    Transitions,
+    /// What happened.
+    Events,
     /// The audit.
     Audit,
     /// Sums of observations to which nothing is added any more.
@@ -58,7 +58,7 @@ impl DataKind {
             Self::FiveMinutes => "5m",
             Self::Hours => "1h",
             Self::Probes => "probes",
-            Self::Transitions => "transitions",
+            Self::Events => "events",
             Self::Audit => "audit",
             Self::Accumulators => "accumulators",
             Self::Quarantine => "quarantine",
@@ -80,7 +80,7 @@ impl From<Kind> for DataKind {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Probe => Self::Probes,
-            Kind::Transition => Self::Transitions,
+            Kind::Event => Self::Events,
             Kind::Audit => Self::Audit,
         }
     }
@@ -112,7 +112,7 @@ impl CleanUp {
         self.kinds.values().map(|freed| freed.bytes).sum()
     }
 
-    /// Probes, transitions and audit entries.
+    /// Probes, events and audit entries.
     pub fn entries(&self) -> u64 {
         let kinds = Kind::ALL.map(DataKind::from);
         kinds.iter().filter_map(|kind| self.kinds.get(kind)).map(|freed| freed.count).sum()
@@ -311,7 +311,7 @@ fn clean_accumulators(
 fn old_history(state: &State, limit: Timestamp) -> Vec<&Arc<Partition>> {
     let bounded = |p: &Partition| -> u64 {
         let spans = &p.manifest().history;
-        [Kind::Transition, Kind::Audit]
+        [Kind::Event, Kind::Audit]
             .iter()
             .filter_map(|k| spans.get(*k as usize))
             .map(|s| s.count)
@@ -319,7 +319,7 @@ fn old_history(state: &State, limit: Timestamp) -> Vec<&Arc<Partition>> {
     };
     let partitions = &state.history.partitions;
     let tails =
-        [Kind::Transition, Kind::Audit].map(|kind| state.history.tails[kind as usize].len() as u64);
+        [Kind::Event, Kind::Audit].map(|kind| state.history.tails[kind as usize].len() as u64);
     let mut kept = tails.iter().sum::<u64>() + partitions.iter().map(|p| bounded(p)).sum::<u64>();
     let mut old = Vec::new();
     for partition in partitions.iter() {

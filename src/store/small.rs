@@ -81,7 +81,7 @@ impl Small {
             Change::PutAgentMark(mark) => {
                 Arc::make_mut(&mut self.agent_marks).insert(mark.uid, mark.clone());
             }
-            Change::AddTransition(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
+            Change::AddEvent(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
         }
     }
 

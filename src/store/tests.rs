@@ -16,7 +16,8 @@ use std::{
 use super::*;
 use crate::{
     model::{
-        AlertState, AuditChain, AuditRecord, BrokenChain, CheckedChain, Sample, Severity, stale_nan,
+        AlertState, AuditChain, AuditRecord, BrokenChain, CheckedChain, Event, Sample, Severity,
+        stale_nan,
     },
     promql::{Queryable as _, Selection},
 };
@@ -343,7 +344,7 @@ fn alerts_keep_their_state() {
     };
     let changes = vec![
         Change::PutInstances { rule_id: "r".into(), instances: vec![instance.clone()] },
-        Change::AddTransition(transition.clone()),
+        Change::AddEvent(Event::AlertTransition(transition.clone())),
         Change::PutAdoption("x".into()),
         Change::PutTargetState { name: "x".into(), state: TargetState::Degraded, since: START },
     ];

@@ -6,8 +6,8 @@ use super::commit::Key;
 use crate::{
     limits,
     model::{
-        Accumulator, Agent, AgentMark, AlertInstance, AuditRecord, Labels, ProbeRecord, Rule,
-        TargetState, Transition,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditRecord, Event, Labels, ProbeRecord,
+        Rule, TargetState,
     },
     time::Timestamp,
 };
@@ -101,8 +101,8 @@ pub enum Change {
         /// Its instances.
         instances: Vec<AlertInstance>,
     },
-    /// An alert changed its state.
-    AddTransition(Transition),
+    /// Something happened.
+    AddEvent(Event),
     /// Somebody changed something.
     AddAudit(AuditRecord),
     /// A target was probed.

@@ -266,8 +266,8 @@ fn audit_outcome(model: AuditOutcome) -> v1::AuditOutcome {
     }
 }
 
-/// Something that happened.
-pub fn event(model: Event) -> v1::SubscribeResponse {
+/// Something that happened, with its number.
+pub fn event(sequence: u64, model: Event) -> v1::SubscribeResponse {
     use v1::subscribe_response::Event as Wire;
     let time = Some(time(model.time()));
     let event = match model {
@@ -279,12 +279,12 @@ pub fn event(model: Event) -> v1::SubscribeResponse {
                 reason,
             })
         }
-        Event::AlertTransition(model) => Wire::AlertTransition(transition(0, model)),
+        Event::AlertTransition(model) => Wire::AlertTransition(transition(sequence, model)),
         Event::ConfigReloaded { changes, .. } => {
             Wire::ConfigReloaded(v1::ConfigReloaded { changes })
         }
     };
-    v1::SubscribeResponse { time, event: Some(event) }
+    v1::SubscribeResponse { time, event: Some(event), sequence }
 }
 
 #[cfg(test)]

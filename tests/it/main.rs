@@ -9,6 +9,7 @@ mod alerts;
 mod audit;
 mod bad_input;
 mod crash;
+mod events;
 mod export;
 mod fixture;
 mod histograms;

@@ -2,7 +2,7 @@
 //! hung one in nobody's way.
 //!
 //! [`Schedule`] says which target is due; [`attempts`] makes one probe of
-//! several attempts; this file starts probes, takes their results in and writes them down.
+//! several attempts; this file starts probes and takes their results in.
 
 mod attempts;
 mod schedule;
@@ -28,7 +28,7 @@ use crate::{
 };
 
 use self::schedule::Schedule;
-use super::{Bus, Sink, Targets, recorder::Recorder};
+use super::{Sink, Targets, recorder::Recorder};
 
 /// The task's name; its probes are children of it.
 pub const TASK: &str = "probing";
@@ -46,8 +46,6 @@ pub struct Parts {
     pub targets: Arc<Targets>,
     /// Who probes.
     pub prober: Prober,
-    /// Who hears of changes.
-    pub bus: Bus,
     /// Who runs the probes.
     pub supervisor: Supervisor,
     /// The time.
@@ -166,7 +164,6 @@ impl Probing {
         let recorder = Recorder {
             sink: parts.sink.clone(),
             targets: parts.targets.clone(),
-            bus: parts.bus.clone(),
             clock: parts.clock.clone(),
             events: ProbingEvents::new(telemetry),
         };

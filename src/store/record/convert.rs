@@ -7,19 +7,19 @@ use parking_lot::Mutex;
 use super::{
     AccumulatorRecord, AcknowledgementRecord, AnswerRecord, AttemptRecord, AuditRecordRecord,
     BadRecord, ChangeRecord, InstanceRecord, InstancesRecord, Kind, MetadataRecord, PhaseRecord,
-    ProbeRecordRecord, RuleRecord, TargetStateRecord, TransitionRecord, labels, time,
+    ProbeRecordRecord, RuleRecord, TargetStateRecord, events::encode_event, labels, time,
 };
 use crate::{
     model::{
-        Accumulator, Acknowledgement, AlertInstance, AlertState, AuditOutcome, AuditRecord,
+        Accumulator, Acknowledgement, AlertInstance, AlertState, AuditOutcome, AuditRecord, Event,
         Metadata, MetricKind, ProbeAnswer, ProbeAttempt, ProbePhase, ProbeRecord, Rule, RuleOrigin,
-        Severity, TargetState, Transition,
+        Severity, TargetState,
     },
     store::Change,
     time::Timestamp,
 };
 
-const STATES: [AlertState; 4] =
+pub(super) const STATES: [AlertState; 4] =
     [AlertState::Inactive, AlertState::Pending, AlertState::Firing, AlertState::Resolved];
 const ORIGINS: [RuleOrigin; 3] = [RuleOrigin::Default, RuleOrigin::Config, RuleOrigin::Api];
 const KINDS: [MetricKind; 5] = [
@@ -32,11 +32,11 @@ const KINDS: [MetricKind; 5] = [
 
 /// The place of a value in its table: the tables above, and `ALL` of the model, are on disk in this
 /// order.
-fn place<T: PartialEq>(table: &[T], value: &T) -> u32 {
+pub(super) fn place<T: PartialEq>(table: &[T], value: &T) -> u32 {
     table.iter().position(|v| v == value).and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
 }
 
-fn at<T: Copy>(table: &[T], place: u32, what: &'static str) -> Result<T, BadRecord> {
+pub(super) fn at<T: Copy>(table: &[T], place: u32, what: &'static str) -> Result<T, BadRecord> {
     table.get(place as usize).copied().ok_or(BadRecord(what))
 }
 
@@ -57,7 +57,7 @@ pub(in crate::store) fn encode_change(change: &Change, sequence: u64) -> ChangeR
             rule_id: rule_id.clone(),
             instances: instances.iter().map(InstanceRecord::from).collect(),
         }),
-        Change::AddTransition(transition) => Kind::Transition(transition.into()),
+        Change::AddEvent(event) => encode_event(event),
         Change::AddAudit(audit) => Kind::Audit(audit.into()),
         Change::AddProbe(probe) => Kind::Probe(probe.into()),
         Change::PutTargetState { name, state, since } => Kind::TargetState(TargetStateRecord {
@@ -86,7 +86,11 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
             rule_id: record.rule_id.clone(),
             instances: record.instances.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         },
-        Kind::Transition(transition) => Change::AddTransition(transition.try_into()?),
+        Kind::Transition(transition) => {
+            Change::AddEvent(Event::AlertTransition(transition.try_into()?))
+        }
+        Kind::TargetChanged(change) => Change::AddEvent(change.try_into()?),
+        Kind::ConfigReloaded(reload) => Change::AddEvent(reload.into()),
         Kind::Audit(audit) => Change::AddAudit(audit.try_into()?),
         Kind::Probe(probe) => Change::AddProbe(probe.try_into()?),
         Kind::TargetState(record) => Change::PutTargetState {
@@ -183,40 +187,6 @@ impl TryFrom<&InstanceRecord> for AlertInstance {
             fired_at: record.fired_at.map(time),
             notified_at: record.notified_at.map(time),
             acknowledgement,
-        })
-    }
-}
-
-impl From<&Transition> for TransitionRecord {
-    fn from(transition: &Transition) -> Self {
-        Self {
-            time: transition.time.as_millis(),
-            rule_id: transition.rule_id.clone(),
-            name: transition.name.clone(),
-            severity: place(&Severity::ALL, &transition.severity),
-            labels: Some((&transition.labels).into()),
-            from: place(&STATES, &transition.from),
-            to: place(&STATES, &transition.to),
-            value: transition.value.to_bits(),
-            notified: transition.notified,
-        }
-    }
-}
-
-impl TryFrom<&TransitionRecord> for Transition {
-    type Error = BadRecord;
-
-    fn try_from(record: &TransitionRecord) -> Result<Self, BadRecord> {
-        Ok(Self {
-            time: time(record.time),
-            rule_id: record.rule_id.clone(),
-            name: record.name.clone(),
-            severity: at(&Severity::ALL, record.severity, "severity")?,
-            labels: labels(record.labels.as_ref())?,
-            from: at(&STATES, record.from, "alert state")?,
-            to: at(&STATES, record.to, "alert state")?,
-            value: f64::from_bits(record.value),
-            notified: record.notified,
         })
     }
 }
@@ -461,17 +431,6 @@ mod tests {
                 }),
             }],
         });
-        check(Change::AddTransition(Transition {
-            time: at,
-            rule_id: "a".into(),
-            name: "A".into(),
-            severity: Severity::Info,
-            labels: labels.clone(),
-            from: AlertState::Pending,
-            to: AlertState::Resolved,
-            value: -0.5,
-            notified: true,
-        }));
         check(Change::PutAccumulator(Accumulator {
             labels,
             kind: MetricKind::Summary,

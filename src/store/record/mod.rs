@@ -6,6 +6,7 @@
 
 mod agent;
 mod convert;
+mod events;
 
 use prost::Message;
 
@@ -48,7 +49,10 @@ pub(super) struct ChangeRecord {
     /// For entries of the history: their place in it.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    #[prost(oneof = "Kind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(
+        oneof = "Kind",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+    )]
     pub kind: Option<Kind>,
 }
 
@@ -82,10 +86,14 @@ pub(super) enum Kind {
     #[prost(message, tag = "14")]
     Hidden(HiddenRecord),
     #[prost(message, tag = "15")]
-    PutAgent(AgentRecord),
-    #[prost(uint32, tag = "16")]
-    DeleteAgent(u32),
+    TargetChanged(TargetChangedRecord),
+    #[prost(message, tag = "16")]
+    ConfigReloaded(ConfigReloadedRecord),
     #[prost(message, tag = "17")]
+    PutAgent(AgentRecord),
+    #[prost(uint32, tag = "18")]
+    DeleteAgent(u32),
+    #[prost(message, tag = "19")]
     AgentMark(AgentMarkRecord),
 }
 
@@ -220,6 +228,28 @@ pub(super) struct TransitionRecord {
     pub value: u64,
     #[prost(bool, tag = "9")]
     pub notified: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TargetChangedRecord {
+    #[prost(sint64, tag = "1")]
+    pub time: i64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(uint32, tag = "3")]
+    pub from: u32,
+    #[prost(uint32, tag = "4")]
+    pub to: u32,
+    #[prost(string, tag = "5")]
+    pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ConfigReloadedRecord {
+    #[prost(sint64, tag = "1")]
+    pub time: i64,
+    #[prost(string, repeated, tag = "2")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
