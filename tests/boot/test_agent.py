@@ -123,6 +123,7 @@ def users_agents_show_their_servers_each_under_its_users_name(suite):
         eventually("it reports", lambda: "as ada" in ada.show("StatusText"))
         ada.agent("stop")
         await_state(service, "ada/own", "unknown")
+        assert "only ada may" in bob.cli("targets", "forget", "ada/own").stderr
         assert service.cli("targets", "forget", "ada/own").returncode == 0, "an administrator may, once the agent is gone"
         assert target(service, "ada/own") is None
 
