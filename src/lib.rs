@@ -26,7 +26,8 @@ pub mod store;
 // Floor 4: the loops, and the shim, which only talks to the daemon.
 pub mod mcp;
 pub mod pipeline;
-// Floor 5: every question and command, as plain data.
+// Floor 5: every question and command, as plain data; the agent, which reports to a service.
+pub mod agent;
 pub mod monitor;
 // Floor 6: transports.
 pub mod control;

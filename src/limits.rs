@@ -98,6 +98,29 @@ pub const PROBES_CONCURRENT_MAX: usize = 64;
 /// Spawned probes at once: each is a whole process of somebody's.
 pub const PROBES_SPAWNED_MAX: usize = 2;
 
+/// Users whose agents report.
+pub const AGENTS_MAX: usize = 64;
+/// Targets of one agent.
+pub const AGENT_TARGETS_MAX: usize = 1000;
+/// Longest text of such a target: its name, address, source.
+pub const AGENT_TEXT_BYTES_MAX: usize = 1024;
+/// Results in one message of an agent.
+pub const AGENT_PROBES_MAX: usize = 100;
+/// Largest message of an agent.
+pub const AGENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Results that an agent keeps while the service is away.
+pub const AGENT_QUEUE_MAX: usize = 10_000;
+/// What the service may have asked of one agent at once.
+pub const AGENT_REQUESTS_MAX: usize = 16;
+/// How often an agent says something.
+pub const AGENT_HEARTBEAT: Duration = Duration::from_secs(5);
+/// An agent that said nothing for so long counts as gone.
+pub const AGENT_SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How long an agent that went has to come back before its targets are stale.
+pub const AGENT_GRACE: Duration = Duration::from_secs(10);
+/// The longest that an agent waits before it tries the service again.
+pub const AGENT_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Rules at most.
 pub const RULES_MAX: usize = 10_000;
 /// Alert instances of one rule at most.
@@ -131,6 +154,10 @@ const _: () = {
     assert!(SERIES_MAX_DEFAULT <= SERIES_MAX);
     assert!(PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX);
     assert!(SERIES_MAX * 3 <= SERIES_NUMBERS_MAX);
+    assert!(AGENTS_MAX * AGENT_TARGETS_MAX >= TARGETS_MAX && AGENT_TARGETS_MAX <= TARGETS_MAX);
+    // An agent that waits before it comes back is back before its targets are stale.
+    assert!(AGENT_RETRY_MAX.as_millis() < AGENT_GRACE.as_millis());
+    assert!(AGENT_HEARTBEAT.as_millis() * 3 <= AGENT_SILENCE_MAX.as_millis());
     assert!(PROBES_SPAWNED_MAX <= PROBES_CONCURRENT_MAX);
     assert!(QUERY_TIMEOUT.as_secs() < HTTP_REQUEST_TIMEOUT.as_secs());
     // The tasks have three quarters of the deadline, their first phase half of that.

@@ -47,6 +47,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         ],
     ),
     ("mcp", 4, &["client", "model", "wire"]),
+    ("agent", 5, &["client", "discover", "model", "pipeline", "probe", "supervise", "wire"]),
     (
         "monitor",
         5,
@@ -77,6 +78,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         8,
         &[
             "access",
+            "agent",
             "config",
             "control",
             "model",

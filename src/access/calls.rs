@@ -47,6 +47,7 @@ const METRICS: &str = "balefire.v1.MetricsService";
 const TARGETS: &str = "balefire.v1.TargetsService";
 const ALERTS: &str = "balefire.v1.AlertsService";
 const SYSTEM: &str = "balefire.v1.SystemService";
+const AGENT: &str = "balefire.v1.AgentService";
 const EVENTS: &str = "balefire.v1.EventsService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
@@ -105,6 +106,8 @@ pub const CALLS: &[Call] = &[
     // Everything at once, the audit with it.
     rpc(SYSTEM, "Backup", ADMIN),
     rpc(EVENTS, "Subscribe", VIEWER),
+    // Whose targets they are is who the caller is.
+    rpc(AGENT, "Report", INGEST),
     rpc(HEALTH, "Check", Need::AnyRole),
     rpc(HEALTH, "Watch", Need::AnyRole),
     rpc(REFLECTION, "ServerReflectionInfo", Need::AnyRole),
@@ -162,7 +165,7 @@ mod tests {
         for row in CALLS.iter().filter(|row| row.need == VIEWER) {
             assert!(reads.iter().any(|verb| row.method.starts_with(verb)), "{}", row.name());
         }
-        let writes = ["Collect", "Write", "Import"];
+        let writes = ["Collect", "Write", "Import", "Report"];
         for row in CALLS.iter().filter(|row| row.need == INGEST) {
             assert!(writes.iter().any(|verb| row.method.starts_with(verb)), "{}", row.name());
         }

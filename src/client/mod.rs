@@ -28,9 +28,9 @@ use tonic::transport::Endpoint;
 use crate::{
     limits,
     wire::v1::{
-        alerts_service_client::AlertsServiceClient, events_service_client::EventsServiceClient,
-        metrics_service_client::MetricsServiceClient, system_service_client::SystemServiceClient,
-        targets_service_client::TargetsServiceClient,
+        agent_service_client::AgentServiceClient, alerts_service_client::AlertsServiceClient,
+        events_service_client::EventsServiceClient, metrics_service_client::MetricsServiceClient,
+        system_service_client::SystemServiceClient, targets_service_client::TargetsServiceClient,
     },
 };
 
@@ -121,6 +121,11 @@ impl Connection {
     /// The daemon itself.
     pub fn system(&self) -> SystemServiceClient<Line> {
         SystemServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// What a user's agent reports.
+    pub fn agent(&self) -> AgentServiceClient<Line> {
+        AgentServiceClient::new(self.channel())
     }
 
     /// What happens, as it happens.

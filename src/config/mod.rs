@@ -87,6 +87,8 @@ pub struct Overrides {
     pub listen: Option<String>,
     /// `--log-file`
     pub log_file: Option<PathBuf>,
+    /// `--agent`: whoever starts it, it is a person's.
+    pub agent: bool,
 }
 
 impl Config {
@@ -97,6 +99,7 @@ impl Config {
     }
 
     fn load_in(overrides: &Overrides, around: &Surroundings) -> Result<Self, Problems> {
+        let around = &around.of_person(overrides.agent);
         let named = layers::named_file(overrides, around);
         let places = around.places(named.as_deref());
         let layers = layers::gather(overrides, around, places.config_file.clone());

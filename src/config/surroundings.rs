@@ -48,6 +48,11 @@ impl Surroundings {
         }
     }
 
+    /// The same; for a process that is a person's even where root starts it, where `is_persons`.
+    pub(super) fn of_person(&self, is_persons: bool) -> Self {
+        Self { is_root: self.is_root && !is_persons, ..self.clone() }
+    }
+
     /// A variable that is set and not empty.
     pub(super) fn var(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -36,7 +36,9 @@ pub(super) fn caller<T>(request: &Request<T>) -> Caller {
     let (peer, asked) = (extensions.get::<Peer>(), extensions.get::<Asked>());
     let origin = asked.map(|asked| &*asked.origin).unwrap_or_default();
     let bearer = asked.and_then(|asked| asked.bearer.as_deref());
-    caller_of(peer, bearer, origin, asked.map(|asked| asked.call.name()).unwrap_or_default())
+    let call = asked.map(|asked| asked.call.name()).unwrap_or_default();
+    let is_admin = asked.is_some_and(|asked| asked.is_admin);
+    Caller { is_admin, ..caller_of(peer, bearer, origin, call) }
 }
 
 /// Who asks, where that may not have come to a service: the bearer of a token, or else the peer.
@@ -52,7 +54,14 @@ pub(super) fn caller_of(
         (None, Some(peer)) => (format!("uid:{}", peer.uid), peer.user.to_string()),
         (None, None) => ("unknown".to_owned(), String::new()),
     };
-    Caller { actor, user, pid: known.and_then(|peer| peer.pid), origin: origin.to_owned(), call }
+    Caller {
+        actor,
+        user,
+        pid: known.and_then(|peer| peer.pid),
+        origin: origin.to_owned(),
+        call,
+        is_admin: false,
+    }
 }
 
 /// A range of which either end may be absent: it begins with time itself and ends now. `None` where
@@ -381,13 +390,15 @@ mod tests {
         let ada = Peer { uid: 1000, user: "ada".into(), pid: Some(7), ..Peer::unknown() };
         request.extensions_mut().insert(ada);
         let call = crate::access::call("/balefire.v1.SystemService/Reload").unwrap();
-        request.extensions_mut().insert(Asked { call, origin: "/run/x".into(), bearer: None });
+        let origin = "/run/x".into();
+        request.extensions_mut().insert(Asked { call, origin, bearer: None, is_admin: true });
         let expected = Caller {
             actor: "uid:1000".to_owned(),
             user: "ada".to_owned(),
             pid: Some(7),
             origin: "/run/x".to_owned(),
             call: "SystemService.Reload".to_owned(),
+            is_admin: true,
         };
         assert_eq!(caller(&request), expected);
     }

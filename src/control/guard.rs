@@ -19,8 +19,8 @@ use tower::{Layer, Service};
 
 use crate::{
     access::{
-        self, Access, Admission, Call, Excess, InvalidToken, Limiter, Need, Peer, Refusal, Roles,
-        Surroundings, Token, Who,
+        self, Access, Admission, Call, Excess, InvalidToken, Limiter, Need, Peer, Refusal, Role,
+        Roles, Surroundings, Token, Who,
     },
     error_code::ErrorCode,
     monitor::Monitor,
@@ -54,11 +54,18 @@ pub(super) struct Asked {
     pub(super) origin: Arc<str>,
     /// For the bearer of this token.
     pub(super) bearer: Option<Arc<Token>>,
+    /// By somebody who may do everything.
+    pub(super) is_admin: bool,
 }
 
 /// What comes of a request before it is served.
 enum Verdict {
-    Serve(&'static Call, Admission),
+    /// … by somebody who may do everything, where that is true.
+    Serve {
+        call: &'static Call,
+        admission: Admission,
+        is_admin: bool,
+    },
     Refuse(Refusal),
     Limit(Excess),
     NotServed,
@@ -76,13 +83,17 @@ impl Keeper {
         let need = call.map_or(Need::AnyRole, |call| call.need);
         // Names that a client made up are not told apart.
         let name = || call.map_or_else(|| "an unknown call".to_owned(), Call::name);
-        if !need.is_met_by(rules.roles(peer, &self.around)) {
+        let held = rules.roles(peer, &self.around);
+        if !need.is_met_by(held) {
             return Verdict::Refuse(rules.refusal(peer, &self.around, (&name(), need), &self.file));
         }
         if let Err(refusal) = check_behalf(behalf, name, need) {
             return Verdict::Refuse(refusal);
         }
-        call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, admission))
+        let on_behalf = behalf.as_ref().ok().and_then(Behalf::roles);
+        let is_admin =
+            held.include(Role::Admin) && on_behalf.is_none_or(|had| had.include(Role::Admin));
+        call.map_or(Verdict::NotServed, |call| Verdict::Serve { call, admission, is_admin })
     }
 }
 
@@ -161,8 +172,8 @@ where
     let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
     let behalf = Behalf::of(&head.headers, keeper.monitor.as_ref()).await;
     let bearer = behalf.as_ref().ok().and_then(Behalf::token).cloned();
-    let (call, admission) = match keeper.judge(&peer, &behalf, &path) {
-        Verdict::Serve(call, admission) => (call, admission),
+    let (call, admission, is_admin) = match keeper.judge(&peer, &behalf, &path) {
+        Verdict::Serve { call, admission, is_admin } => (call, admission, is_admin),
         Verdict::Limit(excess) => return Ok(keeper.limit(&peer, &excess)),
         Verdict::Refuse(refusal) => {
             return Ok(keeper.refuse(&peer, bearer.as_deref(), &refusal).await);
@@ -173,7 +184,8 @@ where
     if super::health::SERVICES.contains(&call.service) {
         keeper.events.requested(call.service);
     }
-    head.extensions.insert(Asked { call, origin: Arc::clone(&keeper.origin), bearer });
+    let origin = Arc::clone(&keeper.origin);
+    head.extensions.insert(Asked { call, origin, bearer, is_admin });
     let answer = inner.call(Request::from_parts(head, body));
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
     let answer = answer.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)));

@@ -12,12 +12,13 @@ use tonic_health::{
 use crate::{monitor::Monitor, supervise::TaskContext, wire};
 
 /// The services that are served, by their full names; health is reported for each, and for `""`.
-pub(super) const SERVICES: [&str; 5] = [
+pub(super) const SERVICES: [&str; 6] = [
     "balefire.v1.MetricsService",
     "balefire.v1.TargetsService",
     "balefire.v1.AlertsService",
     "balefire.v1.SystemService",
     "balefire.v1.EventsService",
+    "balefire.v1.AgentService",
 ];
 
 /// From one look at the daemon's readiness to the next.

@@ -13,6 +13,7 @@
 //! Start reading at [`serve`]: the daemon binds a [`ControlSocket`] before it says that it is ready,
 //! and runs [`serve`] as a task.
 
+mod agent;
 mod alerts;
 mod behalf;
 mod convert;
@@ -45,9 +46,9 @@ use crate::{
     telemetry::events::ControlEvents,
     time::Clock,
     wire::v1::{
-        alerts_service_server::AlertsServiceServer, events_service_server::EventsServiceServer,
-        metrics_service_server::MetricsServiceServer, system_service_server::SystemServiceServer,
-        targets_service_server::TargetsServiceServer,
+        agent_service_server::AgentServiceServer, alerts_service_server::AlertsServiceServer,
+        events_service_server::EventsServiceServer, metrics_service_server::MetricsServiceServer,
+        system_service_server::SystemServiceServer, targets_service_server::TargetsServiceServer,
     },
 };
 
@@ -108,6 +109,10 @@ fn routes(app: &App, stop: &StopSignal, health: &health::Health) -> Result<Route
         .add_service(AlertsServiceServer::new(alerts::Alerts::new(app)))
         .add_service(SystemServiceServer::new(system::System::new(app, stop)))
         .add_service(EventsServiceServer::new(events))
+        .add_service(
+            AgentServiceServer::new(agent::Agents::new(app, stop))
+                .max_decoding_message_size(limits::AGENT_MESSAGE_BYTES_MAX),
+        )
         .add_service(health.service());
     health::add_reflection(&mut routes)?;
     Ok(routes.routes())

@@ -26,6 +26,10 @@ pub(super) struct Arguments {
     /// Log to this file instead of the journal or standard error
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Run as this user's agent beside the system's service: find and probe the user's targets, and report
+    /// them to the service at `--socket` [default: /run/balefire/control.sock]
+    #[arg(long, conflicts_with = "listen")]
+    pub(super) agent: bool,
     /// Check the configuration, print every problem with file, line and key, and exit
     #[arg(long, conflicts_with = "print_config")]
     pub(super) check: bool,
@@ -47,6 +51,7 @@ impl Arguments {
             socket: self.socket.clone(),
             listen: self.listen.clone(),
             log_file: self.log_file.clone(),
+            agent: self.agent,
         }
     }
 }

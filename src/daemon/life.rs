@@ -66,7 +66,7 @@ impl Recovered {
 }
 
 /// What is kept is nobody else's business: mode 0700.
-fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
+pub(super) fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| {
         format!("cannot make the state directory {}: name another with --state-dir", dir.display())

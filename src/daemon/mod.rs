@@ -4,6 +4,7 @@
 //! (configuration checked, nothing opened) → `Recovered` (store open, rules there)
 //! → [`Running`](running::Running) (listeners bound, loops spawned, systemd told) → stopped.
 
+mod agent;
 mod arguments;
 mod banner;
 mod clock_watch;
@@ -42,7 +43,7 @@ pub fn main() -> ExitCode {
     } else if arguments.print_config {
         print_config(&overrides)
     } else {
-        run(overrides)
+        run(overrides, arguments.agent)
     };
     done.unwrap_or_else(|error| {
         say_error(&format!("balefired: {error:#}"));
@@ -76,7 +77,7 @@ fn load(overrides: &Overrides) -> anyhow::Result<Config> {
         .map_err(|problems| anyhow::anyhow!("the configuration is wrong\n{problems}"))
 }
 
-fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
+fn run(overrides: Overrides, as_agent: bool) -> anyhow::Result<ExitCode> {
     let config = load(&overrides)?;
     raise_descriptors()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,6 +88,9 @@ fn run(overrides: Overrides) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(async {
+        if as_agent {
+            return agent::Running::start(overrides, config).await?.until_stopped().await;
+        }
         let recovered = Prepared::new(overrides, config)?.recover().await?;
         let running = recovered.start().await?;
         anyhow::Ok(running.until_stopped().await)

@@ -17,7 +17,9 @@ use crate::{
     control::{self, ControlSocket},
     model::PageRequest,
     monitor::{Admin, Caller, Failure, Monitor, Parts, ReloadRequest, Reloaded, Settings},
-    pipeline::{BEAT_WITHIN, RuleBook, Targets, collecting, evaluating, probing, upkeep::Upkeep},
+    pipeline::{
+        BEAT_WITHIN, RuleBook, Sink, Targets, collecting, evaluating, probing, upkeep::Upkeep,
+    },
     probe::{OwnDoors, Prober},
     store::Store,
     supervise::{Phase, Policy, Supervisor, TaskSpec},
@@ -36,7 +38,7 @@ use super::{
 };
 
 /// How often systemd's status line is written anew.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Listeners are bound, loops spawned, systemd told.
 pub(super) struct Running {
@@ -72,7 +74,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -85,7 +87,7 @@ impl Signals {
         while !matches!(self.next().await, Event::Stop) {}
     }
 
-    async fn next(&mut self) -> Event {
+    pub(super) async fn next(&mut self) -> Event {
         tokio::select! {
             _ = self.terminate.recv() => Event::Stop,
             _ = self.interrupt.recv() => Event::Stop,
@@ -95,7 +97,7 @@ impl Signals {
 }
 
 /// What makes the running process act.
-enum Event {
+pub(super) enum Event {
     Stop,
     CriticalEnd(String),
     RestartNeeded(String),
@@ -190,6 +192,7 @@ impl Running {
         spawn_listeners(&supervisor, &monitor, &base, doors);
         prober.set_own_doors(own_doors(&config, http));
         spawn_loops(&supervisor, loops);
+        spawn_agents(&supervisor, &monitor, config.storage.history_retention);
         declare(&monitor).await?;
 
         let running = Self {
@@ -233,18 +236,33 @@ impl Running {
             };
             match event {
                 Event::Stop => {
-                    return stop::stop(self.supervisor, self.store, self.signals, End::Wanted)
-                        .await;
+                    return stop::stop(
+                        self.supervisor,
+                        Some(self.store),
+                        self.signals,
+                        End::Wanted,
+                    )
+                    .await;
                 }
                 Event::CriticalEnd(reason) => {
                     error!("stopping: {reason}");
-                    return stop::stop(self.supervisor, self.store, self.signals, End::Failed)
-                        .await;
+                    return stop::stop(
+                        self.supervisor,
+                        Some(self.store),
+                        self.signals,
+                        End::Failed,
+                    )
+                    .await;
                 }
                 Event::RestartNeeded(reason) => {
                     error!("stopping, to be started anew: {reason}");
-                    return stop::stop(self.supervisor, self.store, self.signals, End::Restart)
-                        .await;
+                    return stop::stop(
+                        self.supervisor,
+                        Some(self.store),
+                        self.signals,
+                        End::Restart,
+                    )
+                    .await;
                 }
                 Event::Reload(request) => self.reload(request).await,
                 Event::Watchdog if self.supervisor.is_alive() => systemd::alive(),
@@ -322,7 +340,7 @@ fn build(base: &Base, config: &Config, admin: Admin) -> (Loops, Controls, Parts)
     let (collecting, collecting_handle, collecting_controls) =
         collecting::Collecting::new(parts, &config.collect);
     let parts = probing::Parts {
-        store: store.clone(),
+        sink: Sink::Store(store.clone()),
         targets: targets.clone(),
         prober: prober.clone(),
         supervisor: supervisor.clone(),
@@ -388,6 +406,13 @@ fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, door
         .spawn(spec, move |context| web::serve(http.clone(), app.clone(), context, own.clone()));
 }
 
+/// What agents leave is kept for as long as all other history.
+fn spawn_agents(supervisor: &Supervisor, monitor: &Monitor, keep: Duration) {
+    let monitor = monitor.clone();
+    let spec = task("agents", Policy::Restart, Phase::Intake);
+    supervisor.spawn(spec, move |context| monitor.clone().watch_agents(context, keep));
+}
+
 fn spawn_loops(supervisor: &Supervisor, loops: Loops) {
     let Loops { collecting, probing, evaluating, upkeep } = loops;
     let spec = task("collecting", Policy::Restart, Phase::Intake);
@@ -400,7 +425,7 @@ fn spawn_loops(supervisor: &Supervisor, loops: Loops) {
     supervisor.spawn(spec, move |context| upkeep.clone().run(context));
 }
 
-fn task(name: &'static str, policy: Policy, phase: Phase) -> TaskSpec {
+pub(super) fn task(name: &'static str, policy: Policy, phase: Phase) -> TaskSpec {
     TaskSpec { name, policy, phase, beat_within: Some(BEAT_WITHIN) }
 }
 

@@ -23,11 +23,11 @@ pub(super) enum End {
 /// The exit status that says "try again": `EX_TEMPFAIL` of sysexits.h.
 const TRY_AGAIN: u8 = 75;
 
-/// Stops all tasks phase by phase and closes the store, within [`limits::STOP_DEADLINE`]; a second
+/// Stops all tasks phase by phase and closes the store, where there is one, within [`limits::STOP_DEADLINE`]; a second
 /// signal ends it at once.
 pub(super) async fn stop(
     supervisor: Supervisor,
-    store: Store,
+    store: Option<Store>,
     mut signals: Signals,
     end: End,
 ) -> ExitCode {
@@ -51,13 +51,13 @@ pub(super) async fn stop(
     }
 }
 
-async fn take_down(supervisor: Supervisor, store: Store) -> bool {
+async fn take_down(supervisor: Supervisor, store: Option<Store>) -> bool {
     // Most of the deadline for the tasks, the rest for the store.
     let stopped = supervisor.stop(limits::STOP_DEADLINE * 3 / 4).await;
     if let Err(left) = &stopped {
         error!("tasks that had to be aborted: {}", left.join(", "));
     }
-    let closed = spawn_blocking(move || store.close()).await;
+    let closed = spawn_blocking(move || store.map_or(Ok(()), |store| store.close())).await;
     match closed {
         Ok(Ok(())) => {
             info!("stopped");

@@ -5,6 +5,7 @@
 //! [`AlertInstance`] for what is told.
 
 mod accumulator;
+mod agent;
 mod alert;
 mod audit;
 mod event;
@@ -20,6 +21,7 @@ mod secret;
 mod target;
 
 pub use accumulator::Accumulator;
+pub use agent::{Agent, AgentMark};
 pub use alert::{
     Acknowledgement, AlertInstance, AlertState, Backtest, InvalidSeverity, Rule, RuleOrigin,
     Severity, Transition,

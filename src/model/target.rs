@@ -60,12 +60,22 @@ pub enum Check {
     },
     /// Balefire itself: gRPC health, readiness and the shim.
     Balefire,
+    /// What a user's agent probes, and reports; only the agent knows how.
+    Reported {
+        /// `mcp`, `http`, `tcp`.
+        kind: String,
+        /// `stdio`, `streamable-http` …
+        transport: String,
+        /// The address or command line, secrets left out.
+        endpoint: String,
+    },
 }
 
 impl Check {
     /// The `kind` of the configuration.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
+            Self::Reported { kind, .. } => kind,
             Self::McpStdio { .. } | Self::McpHttp { .. } => "mcp",
             Self::Http { .. } => "http",
             Self::Tcp { .. } => "tcp",
@@ -74,8 +84,9 @@ impl Check {
     }
 
     /// How the target is reached.
-    pub fn transport(&self) -> &'static str {
+    pub fn transport(&self) -> &str {
         match self {
+            Self::Reported { transport, .. } => transport,
             Self::McpStdio { .. } => "stdio",
             Self::McpHttp { .. } => "streamable-http",
             Self::Http { url, .. } if url.starts_with("https:") => "https",
@@ -98,7 +109,12 @@ impl Check {
 
     /// Whether it counts as an MCP server, with `mcp_server_health` and a place in the overview.
     pub fn is_mcp(&self) -> bool {
-        matches!(self, Self::McpStdio { .. } | Self::McpHttp { .. })
+        self.kind() == "mcp"
+    }
+
+    /// Whether an agent makes the probes, and tells what they found.
+    pub fn is_reported(&self) -> bool {
+        matches!(self, Self::Reported { .. })
     }
 }
 
@@ -116,6 +132,15 @@ pub enum TargetSource {
         /// The file.
         file: PathBuf,
     },
+    /// A user's agent.
+    Agent {
+        /// The user, as the kernel says.
+        uid: u32,
+        /// What the agent's targets are named with: the user's name, or the number.
+        user: String,
+        /// Where the agent has it from.
+        source: String,
+    },
 }
 
 impl fmt::Display for TargetSource {
@@ -124,6 +149,7 @@ impl fmt::Display for TargetSource {
             Self::BuiltIn => f.write_str("built-in"),
             Self::Config(file) => write!(f, "{}", file.display()),
             Self::Discovered { client, file } => write!(f, "{client}: {}", file.display()),
+            Self::Agent { user, source, .. } => write!(f, "agent of {user}: {source}"),
         }
     }
 }
@@ -196,4 +222,14 @@ pub struct TargetStatus {
     pub next_check: Option<Timestamp>,
     /// The last probe.
     pub last_probe: Option<super::ProbeRecord>,
+    /// Why nobody knows any more, where that is so: its agent is gone.
+    pub stale: String,
+}
+
+impl TargetStatus {
+    /// Why it is not healthy; empty where it is, or was never probed.
+    pub fn error(&self) -> &str {
+        let last = || self.last_probe.as_ref().map_or("", |probe| &probe.error);
+        if self.stale.is_empty() { last() } else { &self.stale }
+    }
 }

@@ -105,6 +105,9 @@ impl Monitor {
             let failure = Failure::field("target", message);
             return Err(Failure { code: ErrorCode::FailedPrecondition, ..failure });
         }
+        if view.target.check.is_reported() {
+            return Ok(last_known(self.check_by_agent(view, CHECK_MAX).await?));
+        }
         match timeout(CHECK_MAX, self.parts.probing.check(&name)).await {
             Ok(Ok(record)) => Ok(of_record(record, view.endpoint)),
             Ok(Err(error)) => Err(Failure::new(ErrorCode::Unavailable, error.to_string())),
@@ -228,6 +231,12 @@ fn of_record(record: ProbeRecord, endpoint: String) -> HealthCheck {
 /// What was known before, where the probe under way takes longer than anybody waits.
 fn still_checking(view: TargetView) -> HealthCheck {
     let waited = CHECK_MAX.as_secs();
+    let error = format!("not checked within {waited} s: this is its last known state");
+    HealthCheck { error, ..last_known(view) }
+}
+
+/// What is known of a target without another probe.
+fn last_known(view: TargetView) -> HealthCheck {
     let last = view.status.last_probe.as_ref();
     HealthCheck {
         name: view.target.name.clone(),
@@ -236,7 +245,7 @@ fn still_checking(view: TargetView) -> HealthCheck {
         status_code: last.and_then(|probe| probe.answer.status_code),
         response_time: last.map(|probe| probe.duration),
         last_check: last.map(|probe| probe.started_at),
-        error: format!("not checked within {waited} s: this is its last known state"),
+        error: view.status.error().to_owned(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The API: every question and command, plain data in and out.
 //!
 //! Transports (`control`, `web`) translate to and from these types and know nothing else; the loops
-//! and the store do the work. One file per kind of question: [`intake`](self), `queries`, `targets`,
+//! and the store do the work. One file per kind of question: [`intake`](self), `queries`, `targets`, `agents`,
 //! `health`, `rules`, `alerts`, `status`, `admin`, `audit`, `tokens`. The types stand in `views`, the one error in
 //! `failure`.
 
 mod admin;
+mod agents;
 mod alerts;
 mod audit;
 mod cardinality;
@@ -42,7 +43,7 @@ use crate::{
     probe::Prober,
     store::Store,
     supervise::Supervisor,
-    telemetry::Telemetry,
+    telemetry::{Telemetry, events::AgentEvents},
     time::{Clock, Timestamp},
 };
 
@@ -52,6 +53,7 @@ pub use crate::{
     pipeline::observe::Observation,
 };
 pub use admin::{Admin, ReloadRequest, Reloaded};
+pub use agents::{AgentAction, AgentRequest, AgentStream};
 pub use cardinality::{Cardinality, Count};
 pub use events::{EventStream, FirstEvent, Heard};
 pub use failure::{Failure, Violation};
@@ -122,6 +124,11 @@ pub struct Monitor {
     observing: Arc<Mutex<Timestamp>>,
     /// Held while the targets are put together and handed over.
     declaring: Arc<Mutex<()>>,
+    /// The users' agents.
+    agents: Arc<parking_lot::Mutex<agents::Links>>,
+    /// Held while what follows from an agent's coming and going is done.
+    agents_changing: Arc<Mutex<()>>,
+    agent_events: AgentEvents,
     /// What was refused lately.
     refusals: Arc<parking_lot::Mutex<audit::Refusals>>,
     /// Tokens that were used lately; held while one is made or revoked.
@@ -134,7 +141,11 @@ pub struct Monitor {
 impl Monitor {
     /// Answers from these parts; the daemon's uptime counts from now.
     pub fn new(parts: Parts, settings: Settings) -> Self {
+        let links = agents::Links::recalled(parts.store.agents(), parts.clock.now());
         Self {
+            agents: Arc::new(parking_lot::Mutex::new(links)),
+            agents_changing: Arc::default(),
+            agent_events: AgentEvents::new(&parts.telemetry),
             started: parts.clock.now(),
             started_at: Instant::now(),
             parts: Arc::new(parts),

@@ -7,8 +7,9 @@ use tokio::task::spawn_blocking;
 use crate::{
     discover,
     error_code::ErrorCode,
+    limits,
     model::{Page, PageRequest, ProbeRecord, Target, TargetSource, TargetStatus},
-    pipeline::{adopted_name, adoption_of, declared},
+    pipeline::{adopted_name, adoption_of, bounded, declared, own_target},
     probe,
     store::Change,
 };
@@ -40,8 +41,11 @@ impl Monitor {
             }
         };
         let adopted: BTreeSet<String> = self.parts.store.adoptions().into_iter().collect();
-        let (targets, left_out) =
-            declared(&settings.targets, found.targets, &settings.probe, &adopted);
+        let mut targets = vec![own_target()];
+        targets.extend(declared(&settings.targets, found.targets, &settings.probe, &adopted));
+        // Last, so that agents take nobody's name, and nobody's place.
+        targets.extend(self.agents.lock().targets());
+        let (targets, left_out) = bounded(targets, limits::TARGETS_MAX);
         self.parts.probing.left_out(left_out);
         let changes = self.parts.probing.replace(targets).await;
         let problems =
@@ -105,6 +109,9 @@ impl Monitor {
                 ..Failure::field("name", message)
             });
         }
+        if view.target.check.is_reported() {
+            return self.adopt_by_agent(caller, view).await;
+        }
         let audit = self.audit_entry(caller, "target.adopt", name, (String::new(), view.endpoint));
         self.parts
             .store
@@ -117,6 +124,9 @@ impl Monitor {
     /// Takes an adoption back, and forgets the target's history.
     pub async fn forget(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
         let view = self.target(name)?;
+        if view.target.check.is_reported() {
+            return self.forget_by_agent(caller, view).await;
+        }
         let adoptions = self.parts.store.adoptions().into_iter();
         let adoptions: Vec<String> =
             adoptions.filter(|adoption| adopted_name(adoption) == name).collect();

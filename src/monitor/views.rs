@@ -27,6 +27,8 @@ pub struct Caller {
     pub origin: String,
     /// The call: `SystemService.Reload`.
     pub call: String,
+    /// Whether it may do everything.
+    pub is_admin: bool,
 }
 
 /// A range of time; both ends belong to it.

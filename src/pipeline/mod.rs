@@ -10,14 +10,19 @@
 pub mod collecting;
 pub mod evaluating;
 pub mod observe;
+mod outbox;
 pub mod probing;
+mod recorder;
 mod rhythm;
 mod rule_book;
 mod targets;
 pub mod upkeep;
 
+pub use outbox::{Outbox, Queued};
+pub use recorder::Sink;
 pub use rhythm::BEAT_WITHIN;
 pub use rule_book::{Report, RuleBook, default_rules};
 pub use targets::{
-    ProbeDefaults, Replaced, Targets, adopted_name, adoption_of, declared, probe_metadata,
+    ProbeDefaults, Replaced, Targets, adopted_name, adoption_of, bounded, declared, own_target,
+    probe_metadata,
 };

@@ -74,16 +74,9 @@ impl ProbeDefaults {
     }
 }
 
-/// All targets there are: Balefire itself, the configured, and the discovered that do not share a
-/// name with one of those. A discovered one is probed when it is adopted, or when discovery says that
-/// calling it is harmless. Past [`limits::TARGETS_MAX`] the rest is left out; the number is returned.
-pub fn declared(
-    configured: &[Target],
-    found: Vec<Target>,
-    defaults: &ProbeDefaults,
-    adopted: &BTreeSet<String>,
-) -> (Vec<Target>, usize) {
-    let own = Target {
+/// Balefire itself.
+pub fn own_target() -> Target {
+    Target {
         name: "balefire".to_owned(),
         check: Check::Balefire,
         interval: SELF_INTERVAL,
@@ -91,17 +84,31 @@ pub fn declared(
         retries: 0,
         source: TargetSource::BuiltIn,
         probed: true,
-    };
-    let mut names = BTreeSet::new();
-    let mut targets = vec![own];
-    targets.extend(configured.iter().cloned());
+    }
+}
+
+/// The configured targets, and the discovered ones: such a one is probed when it is adopted, or when
+/// discovery says that calling it is harmless.
+pub fn declared(
+    configured: &[Target],
+    found: Vec<Target>,
+    defaults: &ProbeDefaults,
+    adopted: &BTreeSet<String>,
+) -> Vec<Target> {
+    let mut targets = configured.to_vec();
     targets.extend(found.into_iter().map(|target| {
         let probed = target.probed || adopted.contains(&adoption_of(&target));
         Target { probed, ..defaults.apply(target) }
     }));
+    targets
+}
+
+/// The first of each name, and `max` of them; how many more there are, for want of room.
+pub fn bounded(mut targets: Vec<Target>, max: usize) -> (Vec<Target>, usize) {
+    let mut names = BTreeSet::new();
     targets.retain(|target| names.insert(target.name.clone()));
-    let left_out = targets.len().saturating_sub(limits::TARGETS_MAX);
-    targets.truncate(limits::TARGETS_MAX);
+    let left_out = targets.len().saturating_sub(max);
+    targets.truncate(max);
     (targets, left_out)
 }
 
@@ -114,7 +121,7 @@ pub fn adoption_of(target: &Target) -> String {
         }
         Check::McpHttp { url, .. } | Check::Http { url, .. } => url.clone(),
         Check::Tcp { address } => address.clone(),
-        Check::Balefire => String::new(),
+        Check::Balefire | Check::Reported { .. } => String::new(),
     };
     // A digest, for a command line may hold a secret, and what is stored must not.
     let digest = digest(&SHA256, format!("{} {what}", target.source).as_bytes());
@@ -206,7 +213,37 @@ impl Targets {
         }
         status.state = to;
         status.last_probe = Some(record);
+        status.stale.clear();
         event
+    }
+
+    /// Nobody knows any more how these targets fare, for this reason; what changed by that.
+    pub fn set_stale(&self, names: &[String], reason: &str, now: Timestamp) -> Vec<Event> {
+        let mut entries = self.entries.write();
+        let mut events = Vec::new();
+        for name in names {
+            let Some(entry) = entries.get_mut(name) else { continue };
+            let status = &mut entry.status;
+            reason.clone_into(&mut status.stale);
+            status.next_check = None;
+            events.extend(moved(name, status, TargetState::Unknown, now));
+        }
+        events
+    }
+
+    /// Somebody knows again: what the last probe found holds. What changed by that.
+    pub fn set_fresh(&self, names: &[String], now: Timestamp) -> Vec<Event> {
+        let mut entries = self.entries.write();
+        let mut events = Vec::new();
+        for name in names {
+            let Some(entry) = entries.get_mut(name) else { continue };
+            let status = &mut entry.status;
+            status.stale.clear();
+            let last = status.last_probe.as_ref().filter(|_| entry.target.probed);
+            let Some(state) = last.map(|probe| probe.state) else { continue };
+            events.extend(moved(name, status, state, now));
+        }
+        events
     }
 
     /// How every target fares at `now`, as series.
@@ -225,6 +262,17 @@ impl Targets {
     }
 }
 
+/// Has a target be in another state, without a probe; tells the change, if it is one.
+fn moved(name: &str, status: &mut TargetStatus, to: TargetState, now: Timestamp) -> Option<Event> {
+    let from = std::mem::replace(&mut status.state, to);
+    if from == to {
+        return None;
+    }
+    status.since = Some(now);
+    let reason = status.error().to_owned();
+    Some(Event::TargetChanged { time: now, name: name.to_owned(), from, to, reason })
+}
+
 /// Markers that end every series of a target that is gone, as far as the store remembers them.
 pub(super) fn end_markers(store: &Store, name: &str, now: Timestamp) -> Vec<SeriesSample> {
     let of_probe = [Matcher::equal("job", "probe"), Matcher::equal("instance", name)];
@@ -237,9 +285,8 @@ pub(super) fn end_markers(store: &Store, name: &str, now: Timestamp) -> Vec<Seri
 }
 
 fn samples_of(target: &Target, status: &TargetStatus, now: Timestamp) -> Vec<SeriesSample> {
-    let Some(probe) = status.last_probe.as_ref().filter(|_| target.probed) else {
-        return Vec::new();
-    };
+    let known = status.last_probe.as_ref().filter(|_| target.probed && status.stale.is_empty());
+    let Some(probe) = known else { return Vec::new() };
     let labels = ProbeLabels::new(target);
     let mut samples = Vec::new();
     let mut emit = |metric: &str, phase: Option<&str>, value: f64| {
@@ -274,10 +321,10 @@ struct ProbeLabels<'a> {
 
 impl<'a> ProbeLabels<'a> {
     fn new(target: &'a Target) -> Self {
-        let phases = match target.check {
-            Check::McpStdio { .. } | Check::McpHttp { .. } => "probe_mcp_duration_seconds",
-            Check::Http { .. } => "probe_http_duration_seconds",
-            Check::Tcp { .. } | Check::Balefire => "probe_phase_duration_seconds",
+        let phases = match target.check.kind() {
+            "mcp" => "probe_mcp_duration_seconds",
+            "http" => "probe_http_duration_seconds",
+            _ => "probe_phase_duration_seconds",
         };
         Self { target, phases }
     }
@@ -330,7 +377,7 @@ pub(super) fn recalled(
 ) -> TargetStatus {
     let (state, since) =
         state.map_or((TargetState::Unknown, None), |(state, since)| (state, Some(since)));
-    TargetStatus { state, since, next_check: None, last_probe }
+    TargetStatus { state, since, next_check: None, last_probe, stale: String::new() }
 }
 
 #[cfg(test)]
@@ -388,34 +435,59 @@ mod tests {
 
     #[test]
     fn a_configured_target_hides_a_discovered_one_of_the_same_name() {
-        let (targets, left_out) = declared(
-            &[tcp("a", true)],
-            vec![mcp("a"), tcp("b", false)],
-            &usual(),
-            &BTreeSet::new(),
-        );
+        let found = vec![mcp("a"), tcp("b", false), tcp("c", false)];
+        let targets = declared(&[tcp("a", true)], found, &usual(), &BTreeSet::new());
+        let (targets, left_out) = bounded(targets, 2);
         let names: Vec<_> =
             targets.iter().map(|t| (t.name.as_str(), t.check.kind(), t.probed)).collect();
-        assert_eq!(
-            names,
-            [("balefire", "balefire", true), ("a", "tcp", true), ("b", "tcp", false)]
+        assert_eq!(names, [("a", "tcp", true), ("b", "tcp", false)]);
+        assert_eq!(left_out, 1);
+    }
+
+    #[test]
+    fn what_nobody_knows_any_more_has_no_series_and_says_why() {
+        let book = book(vec![mcp("a")]);
+        book.record(record("a", TargetState::Healthy), NOW);
+        assert!(!book.samples(NOW).is_empty());
+        let gone = ["a".to_owned(), "no such target".to_owned()];
+        let later = NOW.plus(Duration::from_secs(5));
+        let told = book.set_stale(&gone, "stale: gone", later);
+        assert!(
+            matches!(&told[..], [Event::TargetChanged { to: TargetState::Unknown, reason, .. }] if reason == "stale: gone"),
+            "{told:?}"
         );
-        assert_eq!(left_out, 0);
+        let status = book.get("a").unwrap().1;
+        assert_eq!((status.error(), status.since), ("stale: gone", Some(later)));
+        assert!(book.samples(later).is_empty());
+        assert_eq!(book.set_stale(&gone, "stale: still gone", later), []);
+
+        assert_eq!(book.set_fresh(&gone, later).len(), 1);
+        let status = book.get("a").unwrap().1;
+        assert_eq!((status.state, status.stale.as_str()), (TargetState::Healthy, ""));
+        assert!(!book.samples(later).is_empty());
+    }
+
+    #[test]
+    fn a_probe_ends_staleness() {
+        let book = book(vec![mcp("a")]);
+        book.set_stale(&["a".to_owned()], "stale: gone", NOW);
+        assert!(book.record(record("a", TargetState::Unhealthy), NOW).is_some());
+        assert_eq!(book.get("a").unwrap().1.error(), "refused");
     }
 
     #[test]
     fn a_discovered_target_is_probed_once_it_is_adopted() {
         let adopted = BTreeSet::from([adoption_of(&tcp("b", false))]);
-        let (targets, _) = declared(&[], vec![tcp("b", false)], &usual(), &adopted);
-        assert!(targets[1].probed);
+        let targets = declared(&[], vec![tcp("b", false)], &usual(), &adopted);
+        assert!(targets[0].probed);
     }
 
     #[test]
     fn what_was_adopted_under_a_name_is_not_another_program_of_that_name() {
         let adopted = BTreeSet::from([adoption_of(&tcp("b", false))]);
         let other = Target { probed: false, ..mcp("b") };
-        let (targets, _) = declared(&[], vec![other], &usual(), &adopted);
-        assert!(!targets[1].probed);
+        let targets = declared(&[], vec![other], &usual(), &adopted);
+        assert!(!targets[0].probed);
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn redact(check: &Check, hidden: &mut Vec<String>) -> String {
         Check::McpHttp { url, .. } | Check::Http { url, .. } => url_without(url, hidden),
         Check::Tcp { address } => address.clone(),
         Check::Balefire => "balefire".to_owned(),
+        // Its agent left the secrets out.
+        Check::Reported { endpoint, .. } => endpoint.clone(),
     }
 }
 

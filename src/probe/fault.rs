@@ -64,6 +64,8 @@ pub(super) enum Fault {
     GrpcHealth(String),
     #[error("Balefire's own doors are not known yet")]
     NoDoors,
+    #[error("only its user's agent can check it")]
+    NotOurs,
 }
 
 impl Fault {
@@ -80,7 +82,7 @@ impl Fault {
             Self::Flooded { .. } | Self::Redirects => ErrorCode::ResourceExhausted,
             Self::Silent { .. } | Self::Timeout { .. } => ErrorCode::DeadlineExceeded,
             Self::LegacySse | Self::NoCommonVersion { .. } => ErrorCode::Unimplemented,
-            Self::NoDoors | Self::NoRoots(_) => ErrorCode::FailedPrecondition,
+            Self::NoDoors | Self::NotOurs | Self::NoRoots(_) => ErrorCode::FailedPrecondition,
             _ => ErrorCode::Unavailable,
         }
     }

@@ -103,7 +103,7 @@ impl Prober {
         // MCP keeps its deadline by itself and tells better what it waited for; what spawns gets its
         // second to clean up.
         let limit = match check {
-            Check::Http { .. } | Check::Tcp { .. } => deadline,
+            Check::Http { .. } | Check::Tcp { .. } | Check::Reported { .. } => deadline,
             Check::McpStdio { .. } | Check::McpHttp { .. } | Check::Balefire => {
                 deadline.and(CLEAN_UP)
             }
@@ -143,6 +143,7 @@ impl Prober {
                 let doors = doors.lock().clone().ok_or(Fault::NoDoors)?;
                 Ok(balefire::check(&doors, trust, events, (deadline, report)).await?)
             }
+            Check::Reported { .. } => Err(Fault::NotOurs.into()),
         }
     }
 

@@ -22,7 +22,7 @@ impl Scrubber {
         let named = match check {
             Check::McpStdio { env, .. } => env,
             Check::McpHttp { headers, .. } | Check::Http { headers, .. } => headers,
-            Check::Tcp { .. } | Check::Balefire => &BTreeMap::new(),
+            Check::Tcp { .. } | Check::Balefire | Check::Reported { .. } => &BTreeMap::new(),
         };
         let values = named.values().map(|secret| secret.reveal().to_owned());
         let all = values.chain(hidden_words(check)).flat_map(|value| {

@@ -85,9 +85,9 @@ use crate::{
     access::Token,
     limits,
     model::{
-        Accumulator, AlertInstance, AuditEntry, Batch, Event, InvalidPage, Labels, Matcher,
-        Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample, TargetState,
-        Transition,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditEntry, Batch, Event, InvalidPage,
+        Labels, Matcher, Metadata, Page, PageRequest, ProbeRecord, Rule, Sample, SeriesSample,
+        TargetState, Transition,
     },
     telemetry::{Telemetry, events::StoreEvents},
     time::{Clock, Timestamp},
@@ -440,6 +440,16 @@ impl Store {
     /// One bearer token.
     pub fn token(&self, id: &str) -> Option<Arc<Token>> {
         self.0.state().small.tokens.get(id).map(Arc::clone)
+    }
+
+    /// The users' agents, in the order of their numbers.
+    pub fn agents(&self) -> Vec<Agent> {
+        self.0.state().small.agents.values().map(|agent| (**agent).clone()).collect()
+    }
+
+    /// How far the probes of a user's agent are durable.
+    pub fn agent_mark(&self, uid: u32) -> Option<AgentMark> {
+        self.0.state().small.agent_marks.get(&uid).cloned()
     }
 
     /// What the observations of a histogram or summary have come to.

@@ -1,5 +1,5 @@
-//! The small state: rules, alert instances, targets, adoptions, accumulators, tokens, metadata. In memory as
-//! a whole; each change of it is in the log.
+//! The small state: rules, alert instances, targets, adoptions, agents, accumulators, tokens, metadata. In
+//! memory as a whole; each change of it is in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::Token,
-    model::{Accumulator, AlertInstance, Labels, Metadata, Rule, TargetState},
+    model::{Accumulator, Agent, AgentMark, AlertInstance, Labels, Metadata, Rule, TargetState},
     time::Timestamp,
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Small {
     pub(super) accumulators: Arc<BTreeMap<Labels, Arc<Accumulator>>>,
     pub(super) metadata: Arc<BTreeMap<String, Arc<Metadata>>>,
     pub(super) tokens: Arc<BTreeMap<String, Arc<Token>>>,
+    pub(super) agents: Arc<BTreeMap<u32, Arc<Agent>>>,
+    pub(super) agent_marks: Arc<BTreeMap<u32, AgentMark>>,
 }
 
 impl Small {
@@ -77,6 +79,16 @@ impl Small {
             Change::UseToken { id, at } => self.use_token(id, *at),
             Change::DeleteToken(id) => {
                 Arc::make_mut(&mut self.tokens).remove(id);
+            }
+            Change::PutAgent(agent) => {
+                Arc::make_mut(&mut self.agents).insert(agent.uid, Arc::new(agent.clone()));
+            }
+            Change::DeleteAgent(uid) => {
+                Arc::make_mut(&mut self.agents).remove(uid);
+                Arc::make_mut(&mut self.agent_marks).remove(uid);
+            }
+            Change::PutAgentMark(mark) => {
+                Arc::make_mut(&mut self.agent_marks).insert(mark.uid, mark.clone());
             }
             Change::AddEvent(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
         }
@@ -148,6 +160,8 @@ impl Small {
             self.accumulators.values().map(|a| put(Change::PutAccumulator((**a).clone())));
         let tokens = self.tokens.values().map(|token| put(Change::PutToken((**token).clone())));
         let metadata = self.metadata.values().map(|metadata| metadata_record(metadata));
+        let agents = self.agents.values().map(|agent| put(Change::PutAgent((**agent).clone())));
+        let marks = self.agent_marks.values().map(|mark| put(Change::PutAgentMark(mark.clone())));
         rules
             .chain(instances)
             .chain(targets)
@@ -155,6 +169,8 @@ impl Small {
             .chain(accumulators)
             .chain(tokens)
             .chain(metadata)
+            .chain(agents)
+            .chain(marks)
             .collect()
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     access::Token,
     limits,
     model::{
-        Accumulator, AlertInstance, AuditRecord, Event, Labels, ProbeRecord, Rule, TargetState,
+        Accumulator, Agent, AgentMark, AlertInstance, AuditRecord, Event, Labels, ProbeRecord,
+        Rule, TargetState,
     },
     time::Timestamp,
 };
@@ -135,6 +136,12 @@ pub enum Change {
     },
     /// A token counts no more.
     DeleteToken(String),
+    /// A user's agent is there, or gone, or watches something else.
+    PutAgent(Agent),
+    /// A user's agent is forgotten, with its mark.
+    DeleteAgent(u32),
+    /// How far the probes of an agent are durable.
+    PutAgentMark(AgentMark),
 }
 
 /// A short way to a series: finds it without looking at its labels, for as long as it is live.

@@ -81,7 +81,8 @@ impl Identity {
                 (format!("ip:{}", peer.0.ip().to_canonical()), String::new())
             }
         };
-        Caller { actor, user, pid: None, origin: peer.0.to_string(), call }
+        let (origin, is_admin) = (peer.0.to_string(), self.roles().include(Role::Admin));
+        Caller { actor, user, pid: None, origin, call, is_admin }
     }
 }
 

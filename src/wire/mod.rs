@@ -6,6 +6,7 @@
 //! status. [`near`] finds what a mistyped name may have meant. The module knows no service and no
 //! storage; what `monitor` speaks in is translated in `control`, out of the pieces made here.
 
+pub mod agent;
 pub mod from_wire;
 pub mod near;
 mod status;

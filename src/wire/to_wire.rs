@@ -123,7 +123,7 @@ pub fn target(target: &Target, endpoint: String, status: &TargetStatus) -> v1::T
         since: status.since.map(time),
         last_check: last.map(|probe| time(probe.started_at)),
         latency: answered.map(|probe| duration(probe.duration)),
-        error: last.map(|probe| probe.error.clone()).unwrap_or_default(),
+        error: status.error().to_owned(),
         source: target.source.to_string(),
         transport: target.check.transport().to_owned(),
         protocol_version: last

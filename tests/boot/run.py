@@ -30,7 +30,7 @@ import test_restart
 import test_trouble
 import trees
 
-CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart, test_package) for case in module.CASES}
+CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart, test_package, test_agent) for case in module.CASES}
 # Guests mostly wait: for the watchdog, for a restart.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 CASE_SECONDS = 180

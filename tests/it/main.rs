@@ -4,6 +4,7 @@
 //! deadline.
 
 mod access;
+mod agent;
 mod alerts;
 mod audit;
 mod bad_input;

@@ -64,6 +64,7 @@ CALLS = {
     "SystemService.Backup": {},
     "SystemService.Reload": {},
     "EventsService.Subscribe": {},
+    "AgentService.Report": {"hello": {"version": "1", "instance_id": "peer"}},
 }
 
 HOME = {".claude.json": json.dumps({"mcpServers": {"harbour": {"command": str(VENV / "mcp-server-time")}}})}
@@ -163,6 +164,7 @@ def check(seen):
     defaults = {"high_cpu_usage", "high_memory_usage", "mcp_server_down", "high_error_rate"}
     assert defaults <= {rule.id for rule in seen["AlertsService.ListRules"].rules}
     assert seen["SystemService.ListAudit"].entries, "no change was audited"
+    assert seen["AgentService.Report"].welcome.user, seen["AgentService.Report"]
 
 
 run(calls_every_rpc)

@@ -2,7 +2,7 @@
 //! hung one in nobody's way.
 //!
 //! [`Schedule`] says which target is due; [`attempts`] makes one probe of
-//! several attempts; this file starts probes, takes their results in and writes them down.
+//! several attempts; this file starts probes and takes their results in.
 
 mod attempts;
 mod schedule;
@@ -19,16 +19,16 @@ use tokio::{
 
 use crate::{
     limits,
-    model::{self, Batch, Check, ProbeRecord, Target, TargetState},
+    model::{Check, ProbeRecord, Target, TargetState},
     probe::Prober,
-    store::{Change, Store},
+    store::{Change, StoreError},
     supervise::{StopSignal, Supervisor, TaskContext, TaskReport},
     telemetry::{Telemetry, events::ProbingEvents},
     time::Clock,
 };
 
 use self::schedule::Schedule;
-use super::{Targets, targets};
+use super::{Sink, Targets, recorder::Recorder};
 
 /// The task's name; its probes are children of it.
 pub const TASK: &str = "probing";
@@ -41,7 +41,7 @@ const BEAT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// Where results go.
-    pub store: Store,
+    pub sink: Sink,
     /// What is probed, and how it fares.
     pub targets: Arc<Targets>,
     /// Who probes.
@@ -64,9 +64,7 @@ enum Request {
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
-    targets: Arc<Targets>,
-    store: Store,
-    events: ProbingEvents,
+    recorder: Recorder,
 }
 
 /// Why a target could not be checked.
@@ -91,24 +89,41 @@ impl Handle {
 
     /// Puts `targets` in the place of all there were; what changed, a line each.
     pub async fn replace(&self, targets: Vec<Target>) -> Vec<String> {
-        let recall = |name: &str| {
-            targets::recalled(self.store.target_state(name), self.store.last_probe(name))
-        };
-        let replaced = self.targets.replace(targets, recall);
+        let replaced = self.recorder.targets.replace(targets, |name| self.recorder.recall(name));
         // Fails only where the loop is gone for good: then nothing is probed any more.
         let _gone = self.requests.send(Request::Replaced { gone: replaced.gone }).await;
         replaced.changes
     }
 
+    /// Takes in what an agent probed, in its order, and `with`: all of it or nothing, durable when this
+    /// returns.
+    pub async fn take_in(&self, records: Vec<ProbeRecord>, with: Change) -> Result<(), StoreError> {
+        self.recorder.record_all(records, with).await
+    }
+
+    /// Nobody knows any more how these targets fare, for this reason: their series end.
+    pub async fn set_stale(&self, names: &[String], reason: &str) -> Result<(), StoreError> {
+        let now = self.recorder.clock.now();
+        let events = self.recorder.targets.set_stale(names, reason, now);
+        self.recorder.moved(events).await?;
+        self.recorder.end(names).await
+    }
+
+    /// What the last probes of these targets found holds again.
+    pub async fn set_fresh(&self, names: &[String]) -> Result<(), StoreError> {
+        let now = self.recorder.clock.now();
+        self.recorder.moved(self.recorder.targets.set_fresh(names, now)).await
+    }
+
     /// How many probes there were since the start.
     pub fn probes(&self) -> u64 {
-        self.events.probes()
+        self.recorder.events.probes()
     }
 
     /// Says that targets are past the limit and not watched.
     pub fn left_out(&self, count: usize) {
         if count > 0 {
-            self.events.left_out(count as u64);
+            self.recorder.events.left_out(count as u64);
         }
     }
 }
@@ -117,7 +132,7 @@ impl Handle {
 #[derive(Clone, Debug)]
 pub struct Probing {
     parts: Parts,
-    events: ProbingEvents,
+    recorder: Recorder,
     requests: Arc<Mutex<mpsc::Receiver<Request>>>,
     /// Bound what runs at once: spawned processes are dear, connections are cheap.
     spawned: Arc<Semaphore>,
@@ -146,12 +161,16 @@ impl Probing {
     /// A loop, and what others need of it.
     pub fn new(parts: Parts, telemetry: &Telemetry) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let events = ProbingEvents::new(telemetry);
-        let (targets, store) = (parts.targets.clone(), parts.store.clone());
-        let handle = Handle { requests: sender, targets, store, events: events.clone() };
+        let recorder = Recorder {
+            sink: parts.sink.clone(),
+            targets: parts.targets.clone(),
+            clock: parts.clock.clone(),
+            events: ProbingEvents::new(telemetry),
+        };
+        let handle = Handle { requests: sender, recorder: recorder.clone() };
         let probing = Self {
             parts,
-            events,
+            recorder,
             requests: Arc::new(Mutex::new(requests)),
             spawned: Arc::new(Semaphore::new(limits::PROBES_SPAWNED_MAX)),
             connected: Arc::new(Semaphore::new(limits::PROBES_CONCURRENT_MAX)),
@@ -199,8 +218,8 @@ impl Probing {
     }
 
     fn follow_book(&self, state: &mut State) {
-        let probed =
-            self.parts.targets.list().into_iter().map(|(target, _)| target).filter(|t| t.probed);
+        let targets = self.parts.targets.list().into_iter().map(|(target, _)| target);
+        let probed = targets.filter(|target| target.probed && !target.check.is_reported());
         state.schedule.follow(probed.map(|target| (target.name.clone(), target.interval)));
         for (name, at) in state.schedule.dues(self.parts.clock.now()) {
             self.parts.targets.set_next_check(&name, at);
@@ -211,7 +230,7 @@ impl Probing {
         let now = self.parts.clock.now();
         for name in state.schedule.take_due(Instant::now(), now) {
             if state.running.contains_key(&name) {
-                self.events.skipped(&name);
+                self.recorder.events.skipped(&name);
             } else {
                 self.start(state, &name);
             }
@@ -233,6 +252,9 @@ impl Probing {
     /// Starts a probe of its own; false where there is no such target.
     fn start(&self, state: &mut State, name: &str) -> bool {
         let Some((target, _)) = self.parts.targets.get(name) else { return false };
+        if target.check.is_reported() {
+            return false;
+        }
         let places = if target.check.spawns() { &self.spawned } else { &self.connected };
         let (places, results, stop) = (places.clone(), state.results.clone(), state.stop.clone());
         let (prober, clock) = (self.parts.prober.clone(), self.parts.clock.clone());
@@ -260,10 +282,8 @@ impl Probing {
             state.schedule.forget(name);
             // Dropping the waiters tells them.
             state.running.remove(name);
-            let end = targets::end_markers(&self.parts.store, name, self.parts.clock.now());
-            let batch = Batch { samples: end, ..Batch::default() };
-            if let Err(error) = self.parts.store.append(batch).await {
-                self.events.unwritten(name, &error.to_string());
+            if let Err(error) = self.recorder.end(std::slice::from_ref(name)).await {
+                self.recorder.events.unwritten(name, &error.to_string());
             }
         }
         self.follow_book(state);
@@ -287,12 +307,13 @@ impl Probing {
             return;
         };
         let record = self.judged(*record);
-        self.events.probed(record.state.name(), record.duration);
-        match self.write(&record, probed.interval, &waiters).await {
+        self.recorder.events.probed(record.state.name(), record.duration);
+        let within = waiters.is_empty().then_some(probed.interval);
+        match self.recorder.record(record.clone(), within).await {
             Ok(()) => context.heartbeat.succeeded(),
-            Err(reason) => {
-                self.events.unwritten(name, &reason);
-                context.heartbeat.failed(reason);
+            Err(error) => {
+                self.recorder.events.unwritten(name, &error.to_string());
+                context.heartbeat.failed(error.to_string());
             }
         }
         for waiter in waiters {
@@ -319,45 +340,6 @@ impl Probing {
                 );
                 ProbeRecord { state: TargetState::Degraded, error, ..record }
             }
-        }
-    }
-
-    /// Series, record and state become durable together; then whoever listens is told. A result that
-    /// nobody asked for and that says what the last one said goes with the next commit, within the
-    /// target's interval.
-    async fn write(
-        &self,
-        record: &ProbeRecord,
-        interval: Duration,
-        waiters: &[Waiter],
-    ) -> Result<(), String> {
-        let now = self.parts.clock.now();
-        let told = self.parts.targets.record(record.clone(), now);
-        let mut changes = vec![Change::AddProbe(record.clone())];
-        changes.extend(told.clone().map(Change::AddEvent));
-        let status = self.parts.targets.get(&record.target).map(|(_, status)| status);
-        if let Some((state, since)) = status.and_then(|s| Some((s.state, s.since?))) {
-            changes.push(Change::PutTargetState { name: record.target.clone(), state, since });
-        }
-        let batch = Batch {
-            samples: self.parts.targets.samples_of(&record.target, now),
-            ..Batch::default()
-        };
-        let store = &self.parts.store;
-        let stored = if told.is_none() && waiters.is_empty() {
-            store.defer(batch, changes, interval).await
-        } else {
-            store.append_and_commit(batch, changes).await.map(drop)
-        };
-        if let Some(event) = &told {
-            self.log(event);
-        }
-        stored.map_err(|error| error.to_string())
-    }
-
-    fn log(&self, event: &model::Event) {
-        if let model::Event::TargetChanged { name, from, to, reason, .. } = event {
-            self.events.changed(name, from.name(), to.name(), reason);
         }
     }
 }

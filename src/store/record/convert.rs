@@ -45,7 +45,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -75,6 +75,9 @@ pub(in crate::store) fn encode_change(change: &Change, sequence: u64) -> ChangeR
             Kind::UseToken(TokenUseRecord { id: id.clone(), at: at.as_millis() })
         }
         Change::DeleteToken(id) => Kind::DeleteToken(id.clone()),
+        Change::PutAgent(agent) => Kind::PutAgent(agent.into()),
+        Change::DeleteAgent(uid) => Kind::DeleteAgent(*uid),
+        Change::PutAgentMark(mark) => Kind::AgentMark(mark.into()),
     };
     ChangeRecord { sequence, kind: Some(kind) }
 }
@@ -108,6 +111,9 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
         Kind::Token(token) => Change::PutToken(token.try_into()?),
         Kind::UseToken(used) => Change::UseToken { id: used.id.clone(), at: time(used.at) },
         Kind::DeleteToken(id) => Change::DeleteToken(id.clone()),
+        Kind::PutAgent(agent) => Change::PutAgent(agent.into()),
+        Kind::DeleteAgent(uid) => Change::DeleteAgent(*uid),
+        Kind::AgentMark(mark) => Change::PutAgentMark(mark.into()),
         Kind::Metadata(_) | Kind::Hidden(_) => return Ok(None),
     }))
 }

@@ -4,6 +4,7 @@
 //! fields are never used again. The same [`ChangeRecord`] stands in the log, in checkpoints and in
 //! the catalog. Must not know where the bytes go.
 
+mod agent;
 mod convert;
 mod events;
 mod token;
@@ -52,7 +53,7 @@ pub(super) struct ChangeRecord {
     pub sequence: u64,
     #[prost(
         oneof = "Kind",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub kind: Option<Kind>,
 }
@@ -96,6 +97,57 @@ pub(super) enum Kind {
     UseToken(TokenUseRecord),
     #[prost(string, tag = "22")]
     DeleteToken(String),
+    #[prost(message, tag = "17")]
+    PutAgent(AgentRecord),
+    #[prost(uint32, tag = "18")]
+    DeleteAgent(u32),
+    #[prost(message, tag = "19")]
+    AgentMark(AgentMarkRecord),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AgentRecord {
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(string, tag = "2")]
+    pub user: String,
+    #[prost(message, repeated, tag = "3")]
+    pub targets: Vec<AgentTargetRecord>,
+    #[prost(sint64, optional, tag = "4")]
+    pub gone_since: Option<i64>,
+}
+
+/// A target of an agent.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AgentTargetRecord {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    #[prost(string, tag = "3")]
+    pub transport: String,
+    #[prost(string, tag = "4")]
+    pub endpoint: String,
+    #[prost(string, tag = "5")]
+    pub source: String,
+    #[prost(bool, tag = "6")]
+    pub probed: bool,
+    #[prost(uint64, tag = "7")]
+    pub interval_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub timeout_ms: u64,
+    #[prost(uint32, tag = "9")]
+    pub retries: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AgentMarkRecord {
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(string, tag = "2")]
+    pub instance: String,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

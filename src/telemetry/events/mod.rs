@@ -1,5 +1,6 @@
 //! The reportable events, one file for each module that has any.
 
+mod agents;
 mod collect;
 mod control;
 mod pipeline;
@@ -8,6 +9,7 @@ mod store;
 mod supervise;
 mod web;
 
+pub use agents::AgentEvents;
 pub use collect::CollectEvents;
 pub use control::ControlEvents;
 pub use pipeline::{CollectingEvents, EvaluatingEvents, ProbingEvents};

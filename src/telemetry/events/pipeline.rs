@@ -65,6 +65,7 @@ pub struct ProbingEvents {
     duration: Histogram,
     skipped: IntCounter,
     unwritten: IntCounter,
+    overflowed: IntCounter,
     left_out: IntCounter,
 }
 
@@ -89,6 +90,10 @@ impl ProbingEvents {
             unwritten: telemetry.counter(
                 "balefire_probes_unwritten_total",
                 "Probe results that could not be stored.",
+            ),
+            overflowed: telemetry.counter(
+                "balefire_probes_dropped_total",
+                "Probe results that an agent dropped because too many waited for the service.",
             ),
             left_out: telemetry
                 .counter("balefire_targets_left_out_total", "Targets past the limit, not watched."),
@@ -130,6 +135,18 @@ impl ProbingEvents {
     pub fn unwritten(&self, target: &str, reason: &str) {
         self.unwritten.inc();
         error!(target, "probe result not stored: {reason}");
+    }
+
+    /// A result went for a newer one: too many wait for the service.
+    pub fn overflowed(&self) {
+        self.overflowed.inc();
+        let dropped = self.overflowed.get();
+        if dropped.is_power_of_two() {
+            warn!(
+                dropped,
+                "the service is away for too long: the oldest probe results are dropped"
+            );
+        }
     }
 
     /// There are more targets than are watched.

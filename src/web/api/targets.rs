@@ -63,7 +63,7 @@ impl Json for Active {
             ("scrapePool", &POOL),
             ("scrapeUrl", endpoint),
             ("globalUrl", endpoint),
-            ("lastError", &last.map_or("", |probe| &probe.error)),
+            ("lastError", &status.error()),
             ("lastScrape", &Time(last.map(|probe| probe.started_at))),
             ("lastScrapeDuration", &last.map_or(0.0, |probe| probe.duration.as_secs_f64())),
             ("health", &health),
