@@ -91,7 +91,7 @@ impl Bound {
 
 /// Why a request may not be made now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}: try again in {} s, or have {key} under [limits] raised", retry_after.as_secs_f64().ceil().max(1.0))]
+#[error("{what}: try again in {} s{advice}", self.retry_after_secs())]
 pub struct Excess {
     /// What is exceeded.
     pub bound: Bound,
@@ -99,9 +99,16 @@ pub struct Excess {
     pub retry_after: Duration,
     /// Whether this identity was not refused within the last minute.
     pub is_news: bool,
-    /// The setting.
-    key: String,
-    message: String,
+    what: String,
+    advice: String,
+}
+
+impl Excess {
+    /// When it may be made, in whole seconds.
+    pub fn retry_after_secs(&self) -> u64 {
+        let begun = u64::from(self.retry_after.subsec_nanos() > 0);
+        (self.retry_after.as_secs() + begun).max(1)
+    }
 }
 
 /// What is known of an identity.
@@ -170,21 +177,20 @@ impl Limiter {
     /// `refused`: how long ago this one was refused before.
     fn excess(&self, bound: Bound, retry_after: Duration, refused: Option<Duration>) -> Excess {
         let (rate, name) = (*self.0.rate.read(), self.0.name);
-        let (message, key) = match bound {
+        let raise = |key| format!(", or have {name}_{key} under [limits] raised");
+        let (what, advice) = match bound {
             Bound::Rate => (
                 format!("more than {} requests a second", rate.per_second),
-                format!("{name}_requests_per_second"),
+                raise("requests_per_second"),
             ),
             Bound::UnderWay => (
                 format!("more than {} requests under way", rate.under_way),
-                format!("{name}_requests_under_way"),
+                raise("requests_under_way"),
             ),
-            Bound::Identities => {
-                ("too many others ask".to_owned(), format!("{name}_requests_per_second"))
-            }
+            Bound::Identities => ("too many others ask".to_owned(), String::new()),
         };
         let is_news = refused.is_none_or(|ago| ago >= NEWS_PAUSE);
-        Excess { bound, retry_after, is_news, key, message }
+        Excess { bound, retry_after, is_news, what, advice }
     }
 }
 

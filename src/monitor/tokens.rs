@@ -170,12 +170,6 @@ impl Monitor {
         }
         Ok(token)
     }
-
-    /// Whether anybody could come with a token.
-    pub fn has_token(&self) -> bool {
-        let now = self.now();
-        self.parts.store.tokens().iter().any(|token| !token.is_expired(now))
-    }
 }
 
 fn check_new(new: &NewToken) -> Result<(), Failure> {

@@ -85,8 +85,7 @@ impl Refusal {
                 challenge(format!("Bearer error=\"insufficient_scope\", scope=\"{needed}\""))
             }
             Self::Limit(excess) => {
-                let seconds = excess.retry_after.as_secs_f64().ceil().max(1.0);
-                Some((header::RETRY_AFTER, seconds.to_string()))
+                Some((header::RETRY_AFTER, excess.retry_after_secs().to_string()))
             }
             Self::NoHost | Self::Host(_) | Self::Origin(_) => None,
         }

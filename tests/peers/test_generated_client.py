@@ -57,6 +57,9 @@ CALLS = {
     "AlertsService.DeleteRule": lambda seen: {"id": seen["AlertsService.CreateRule"].rule.id},
     "SystemService.GetOverview": {"includeDetails": True, "range": "3600s"},
     "SystemService.SetLogLevel": {"filter": "info"},
+    "SystemService.CreateToken": {"name": "peer", "scopes": ["TOKEN_SCOPE_VIEWER"], "lifetime": "3600s"},
+    "SystemService.ListTokens": {},
+    "SystemService.RevokeToken": {"token": "peer"},
     "SystemService.ListAudit": {},
     "SystemService.GetStoreStats": {},
     "SystemService.VerifyStore": {},
@@ -163,6 +166,10 @@ def check(seen):
     assert seen["AlertsService.AcknowledgeAlert"].alerts[0].HasField("acknowledgement")
     defaults = {"high_cpu_usage", "high_memory_usage", "mcp_server_down", "high_error_rate"}
     assert defaults <= {rule.id for rule in seen["AlertsService.ListRules"].rules}
+    created = seen["SystemService.CreateToken"]
+    assert created.text.startswith(f"bf_{created.token.id}_"), created.token
+    assert [token.name for token in seen["SystemService.ListTokens"].tokens] == ["peer"]
+    assert seen["SystemService.RevokeToken"].token.id == created.token.id
     assert seen["SystemService.ListAudit"].entries, "no change was audited"
     assert seen["AgentService.Report"].welcome.user, seen["AgentService.Report"]
 
