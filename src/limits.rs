@@ -69,6 +69,8 @@ pub const HTTP_CONNECTIONS_MAX: usize = 256;
 pub const HTTP_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a client may take to send its request's head.
 pub const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const HTTP_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(130);
 /// How long open requests have to end when the listener stops.
@@ -79,6 +81,11 @@ pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Users and groups in one list of `[access]`.
 pub const ACCESS_SUBJECTS_MAX: usize = 100;
+
+/// Users, tokens and addresses that limits know at once.
+pub const IDENTITIES_MAX: usize = 10_000;
+/// Bearer tokens at most, expired ones among them.
+pub const TOKENS_MAX: usize = 1000;
 
 /// Targets at most, discovered ones among them.
 pub const TARGETS_MAX: usize = 10_000;

@@ -26,7 +26,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("alert", 2, &["model"]),
     ("exposition", 2, &["model"]),
     ("wire", 2, &["model"]),
-    ("store", 3, &["model", "promql", "telemetry"]),
+    ("store", 3, &["access", "model", "promql", "telemetry"]),
     ("collect", 3, &["model", "telemetry"]),
     ("probe", 3, &["model", "telemetry"]),
     ("discover", 3, &["model"]),
@@ -52,6 +52,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         "monitor",
         5,
         &[
+            "access",
             "alert",
             "discover",
             "exposition",
@@ -70,7 +71,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         &["access", "model", "monitor", "promql", "store", "supervise", "telemetry", "wire"],
     ),
     ("web", 6, &["access", "exposition", "model", "monitor", "promql", "supervise", "telemetry"]),
-    ("config", 7, &["access", "collect", "model", "pipeline", "store", "telemetry"]),
+    ("config", 7, &["access", "collect", "model", "pipeline", "store", "telemetry", "web"]),
     ("cli", 8, &["client", "config", "exposition", "model", "store", "wire"]),
     (
         "daemon",

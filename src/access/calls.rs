@@ -100,6 +100,9 @@ pub const CALLS: &[Call] = &[
     rpc(SYSTEM, "Reload", ADMIN),
     rpc(SYSTEM, "SetLogLevel", ADMIN),
     rpc(SYSTEM, "ListAudit", ADMIN),
+    rpc(SYSTEM, "CreateToken", ADMIN),
+    rpc(SYSTEM, "ListTokens", ADMIN),
+    rpc(SYSTEM, "RevokeToken", ADMIN),
     // Everything at once, the audit with it.
     rpc(SYSTEM, "Backup", ADMIN),
     rpc(EVENTS, "Subscribe", VIEWER),

@@ -3,6 +3,7 @@
 use super::{
     role::{Need, Role, Roles},
     rules::{Peer, Rules, Surroundings},
+    token::InvalidToken,
 };
 
 /// Why a call was refused, and what would mend it.
@@ -42,6 +43,29 @@ impl Rules {
             message.push_str(&membership(&around.group.name, &peer.subject()));
         }
         Refusal { call: name.to_owned(), needed, had, grant, message }
+    }
+}
+
+impl Refusal {
+    /// Why a call that a peer makes for somebody else is refused: what they show, `token`'s name or nothing,
+    /// does not allow it.
+    pub fn on_behalf(call: &str, needed: Role, token: Option<&str>, had: Roles) -> Self {
+        let grant = format!("balefire token create NAME --scope {needed}");
+        let who = match token {
+            Some(name) => format!("the token {name:?} has {had}"),
+            None => format!("who shows no token has {had}"),
+        };
+        let message = format!(
+            "{call} needs the scope {needed}, and {who}: an administrator makes a token that has it with \
+             `{grant}`, which goes into the header `Authorization: Bearer`"
+        );
+        Self { call: call.to_owned(), needed, had, grant, message }
+    }
+
+    /// … what they show is no token that counts.
+    pub fn invalid_token(call: &str, needed: Role, invalid: &InvalidToken) -> Self {
+        let message = format!("{call} is not for this token: {invalid}");
+        Self { message, ..Self::on_behalf(call, needed, None, Roles::NONE) }
     }
 }
 

@@ -90,7 +90,8 @@ impl Roles {
         self.iter().any(|own| own.includes(role))
     }
 
-    fn iter(self) -> impl Iterator<Item = Role> {
+    /// One by one.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.0 & role.bit() != 0)
     }
 }
@@ -98,6 +99,12 @@ impl Roles {
 impl From<Role> for Roles {
     fn from(role: Role) -> Self {
         Self::NONE.with(role)
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        roles.into_iter().fold(Self::NONE, Self::with)
     }
 }
 

@@ -89,6 +89,9 @@ pub(super) enum Command {
     },
     /// Who changed what or was refused, newest first
     Audit(Audit),
+    /// Bearer tokens for HTTP
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// What is stored: its sizes, and whether it is whole
     #[command(subcommand)]
     Store(StoreCommand),
@@ -133,6 +136,45 @@ pub(super) struct Audit {
 pub(super) enum AuditCommand {
     /// Check that no entry was changed or taken out; exit status 1, and the place, where one was
     Verify,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token, and print it: it is shown this once
+    Create {
+        /// A name of your choice
+        name: String,
+        /// What its bearer may; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE", value_enum, required = true)]
+        scopes: Vec<Scope>,
+        /// For how long it counts [default: for good]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires: Option<Duration>,
+    },
+    /// All tokens, expired ones too
+    List {
+        /// How many tokens
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Refuse a token from now on, for good
+    Revoke {
+        /// Its id or its name
+        token: String,
+    },
+}
+
+/// What the bearer of a token may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Scope {
+    /// Read
+    Viewer,
+    /// Change what is watched and alerted on; read
+    Operator,
+    /// Everything
+    Admin,
+    /// Write samples, and nothing else
+    Ingest,
 }
 
 #[derive(Debug, Subcommand)]

@@ -29,6 +29,7 @@ mod status;
 mod store;
 mod table;
 mod targets;
+mod token;
 mod views;
 mod write;
 
@@ -87,6 +88,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Verdict, CliErr
         Command::Import(import) => import::run(session, import).await,
         Command::Events { follow, limit } => events::run(session, follow, limit).await,
         Command::Audit(args) => audit::run(session, args).await,
+        Command::Token(command) => token::run(session, command).await,
         Command::Store(command) => store::run(session, command).await,
         Command::Backup { dir } => backup::run(session, dir).await,
         Command::Erase(args) => erase::run(session, args).await,

@@ -5,6 +5,7 @@
 //! long-lived client finds a daemon that was started after it. The module knows nothing of what the
 //! daemon does with a call. Start reading at [`Connection::open`].
 
+mod behalf;
 mod error;
 mod events;
 mod greeting;
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
@@ -32,6 +34,7 @@ use crate::{
     },
 };
 
+pub use behalf::OnBehalf;
 pub use error::{ClientError, ConnectError};
 pub use events::Events;
 pub use pages::pages;
@@ -48,9 +51,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(limits::QUERY_TIMEOUT.as_secs
 /// A way to the daemon; cheap to clone, connected when it is first used.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    channel: RetryChannel,
+    channel: Line,
     progress: Progress,
 }
+
+/// What calls go through.
+pub type Line = OnBehalf<RetryChannel>;
 
 impl Connection {
     /// A connection to the socket at `choice`, or, where it is `None`, to the first of the search
@@ -71,11 +77,18 @@ impl Connection {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .connect_with_connector_lazy(connector(search, progress.clone()));
-        Self { channel: RetryChannel::new(channel), progress }
+        Self { channel: OnBehalf::own(RetryChannel::new(channel)), progress }
+    }
+
+    /// The same for somebody who shows this, the value of an `Authorization` over HTTP, or nothing: the
+    /// daemon lets calls do what that allows, and never more than this program's user may.
+    #[must_use]
+    pub fn on_behalf_of(&self, shown: Option<&HeaderValue>) -> Self {
+        Self { channel: self.channel.clone().of(shown), progress: self.progress.clone() }
     }
 
     /// The channel, for services that have no method here (health, reflection).
-    pub fn channel(&self) -> RetryChannel {
+    pub fn channel(&self) -> Line {
         self.channel.clone()
     }
 
@@ -91,32 +104,32 @@ impl Connection {
     }
 
     /// Samples in and out.
-    pub fn metrics(&self) -> MetricsServiceClient<RetryChannel> {
+    pub fn metrics(&self) -> MetricsServiceClient<Line> {
         MetricsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What is watched.
-    pub fn targets(&self) -> TargetsServiceClient<RetryChannel> {
+    pub fn targets(&self) -> TargetsServiceClient<Line> {
         TargetsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// Rules and alerts.
-    pub fn alerts(&self) -> AlertsServiceClient<RetryChannel> {
+    pub fn alerts(&self) -> AlertsServiceClient<Line> {
         AlertsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// The daemon itself.
-    pub fn system(&self) -> SystemServiceClient<RetryChannel> {
+    pub fn system(&self) -> SystemServiceClient<Line> {
         SystemServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// What a user's agent reports.
-    pub fn agent(&self) -> AgentServiceClient<RetryChannel> {
+    pub fn agent(&self) -> AgentServiceClient<Line> {
         AgentServiceClient::new(self.channel())
     }
 
     /// What happens, as it happens.
-    pub fn events(&self) -> EventsServiceClient<RetryChannel> {
+    pub fn events(&self) -> EventsServiceClient<Line> {
         EventsServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     model::{Labels, Target},
     store,
     telemetry::LogOptions,
+    web::TlsOptions,
 };
 
 /// Everything that the daemon was told, checked.
@@ -55,6 +56,8 @@ pub struct Config {
     pub access: access::Rules,
     /// `[http]`
     pub http: HttpOptions,
+    /// `[limits]`: how much each may ask for.
+    pub limits: access::Rates,
     /// `[log]`
     pub log: LogOptions,
     /// `[collect]`
@@ -116,6 +119,10 @@ pub struct HttpOptions {
     /// Whether somebody asked for just that address: then a taken port is an error; else another
     /// one is used.
     pub explicit: bool,
+    /// Other names by which clients know this host.
+    pub external_hosts: Vec<String>,
+    /// `[http.tls_server_config]`; `None` for plain HTTP.
+    pub tls: Option<TlsOptions>,
 }
 
 /// `[probe]`, `[[targets]]`, `[discovery]`

@@ -190,6 +190,11 @@ impl<'a> Section<'a> {
         self.findings.borrow_mut().problems.push(problem);
     }
 
+    /// How much is wrong so far, anywhere.
+    pub(super) fn problem_count(&self) -> usize {
+        self.findings.borrow().problems.len()
+    }
+
     /// Tells of keys that nobody has taken.
     pub(super) fn finish(self) {
         self.finish_with(|_| None);

@@ -218,8 +218,8 @@ fn values_out_of_bounds_are_refused() {
     check(
         "[http]\nlisten = \"0.0.0.0:9494\"",
         &[
-            "balefire.toml:2: http.listen: 0.0.0.0:9494 can be reached from elsewhere, which needs TLS \
-         and tokens, which come later; write \"127.0.0.1:9494\"",
+            "balefire.toml:2: http.listen: 0.0.0.0:9494 can be reached from elsewhere, which needs TLS: \
+         give cert_file and key_file in [http.tls_server_config], or write \"127.0.0.1:9494\"",
         ],
     );
     check(
@@ -364,6 +364,88 @@ fn an_environment_is_no_path() {
 }
 
 #[test]
+fn hosts_and_limits_are_checked() {
+    check(
+        "[http]\nexternal_hosts = [\"box.lan\", \"https://box.lan\"]",
+        &["balefire.toml:2: http.external_hosts: \"https://box.lan\" is no host; write a name \
+         without scheme and port, \"box.example.com\""],
+    );
+    check(
+        "[limits]\nhttp_burst = 0",
+        &["balefire.toml:2: limits.http_burst: 0 is too little; write 1 or more"],
+    );
+}
+
+/// A folder with a certificate of its own, its key, and other files.
+fn secrets() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(["box.lan".to_owned()]).unwrap();
+    let key = own.signing_key.serialize_pem();
+    for (name, text) in
+        [("time-key", "x"), ("docs-token", "x"), ("http.crt", &own.cert.pem()), ("http.key", &key)]
+    {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn certificates_are_looked_at_with_everything_else() {
+    let secrets = secrets();
+    let table = |keys: &str| {
+        let keys = keys.replace("DIR", &secrets.path().display().to_string());
+        Home::new(&format!("[http]\nlisten = \"0.0.0.0:9494\"\n[http.tls_server_config]\n{keys}"))
+    };
+    let wrong = |keys: &str| {
+        let folder = secrets.path().display().to_string();
+        table(keys).problems().iter().map(|p| p.replace(&folder, "DIR")).collect::<Vec<_>>()
+    };
+    let pair = "cert_file = \"DIR/http.crt\"\nkey_file = \"DIR/http.key\"\n";
+    let config = table(pair).load().unwrap();
+    assert_eq!(config.http.tls.unwrap().client_ca_file, None);
+    let clients = format!("{pair}client_ca_file = \"DIR/http.crt\"\n");
+    let required = format!("{clients}client_auth_type = \"RequireAndVerifyClientCert\"");
+    assert!(table(&required).load().unwrap().http.tls.unwrap().client_ca_file.is_some());
+    let section = "http.tls_server_config";
+    assert_eq!(
+        wrong("cert_file = \"DIR/http.crt\""),
+        [format!("balefire.toml:3: {section}.key_file: is missing; write a path in quotes")]
+    );
+    assert_eq!(
+        wrong("cert_file = \"DIR/time-key\"\nkey_file = \"DIR/http.key\""),
+        [format!("balefire.toml:3: {section}.cert_file: DIR/time-key holds no certificate in PEM")]
+    );
+    assert_eq!(
+        wrong("cert_file = \"http.crt\"\nkey_file = \"DIR/http.key\""),
+        [format!(
+            "balefire.toml:4: {section}.cert_file: \"http.crt\" is neither an absolute path nor, outside \
+             of systemd, a credential; write a path that begins with \"/\""
+        )]
+    );
+    for (keys, part) in [
+        (clients.as_str(), "asks nobody for a certificate"),
+        (
+            &format!("{pair}client_auth_type = \"RequireAndVerifyClientCert\""),
+            "needs client_ca_file",
+        ),
+        (&format!("{pair}client_auth_type = \"VerifyClientCertIfGiven\""), "is not known here"),
+    ] {
+        let problems = wrong(keys);
+        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:?}");
+    }
+}
+
+#[test]
+fn certificates_may_be_credentials() {
+    let secrets = secrets();
+    let toml = "[http]\ntls_server_config = { cert_file = \"http.crt\", key_file = \"http.key\" }";
+    let home =
+        Home::new(toml).with_env("CREDENTIALS_DIRECTORY", &secrets.path().display().to_string());
+    let tls = home.load().unwrap().http.tls.unwrap();
+    assert_eq!(tls.cert_file, secrets.path().join("http.crt"));
+}
+
+#[test]
 fn a_named_file_must_be_there() {
     let home = Home::new("").with_env("BALEFIRE_CONFIG", "/nonexistent/balefire.toml");
     assert_eq!(
@@ -406,11 +488,8 @@ fn the_packaged_file_is_right_as_it_is() {
 
 #[test]
 fn the_packaged_file_names_every_key_and_its_default() {
-    let secrets = tempfile::tempdir().unwrap();
+    let secrets = secrets();
     let folder = secrets.path().display().to_string();
-    for name in ["time-key", "docs-token"] {
-        fs::write(secrets.path().join(name), "x").unwrap();
-    }
     let full = load(&packaged().replace("/etc/balefire/secrets", &folder));
     assert_eq!(full.probing.targets.len(), 4);
 

@@ -3,7 +3,7 @@
 use tonic::{Request, Status};
 
 use crate::{
-    access::Peer,
+    access::{Peer, Token},
     model::{HistogramSample, Labels, Page, Sample},
     monitor::{
         AlertView, Caller, Collected, DiskUsage, ExportPiece, Failure, HealthCheck, HealthReport,
@@ -35,16 +35,28 @@ pub(super) fn caller<T>(request: &Request<T>) -> Caller {
     let extensions = request.extensions();
     let (peer, asked) = (extensions.get::<Peer>(), extensions.get::<Asked>());
     let origin = asked.map(|asked| &*asked.origin).unwrap_or_default();
-    let caller = caller_of(peer, origin, asked.map(|asked| asked.call.name()).unwrap_or_default());
-    Caller { is_admin: asked.is_some_and(|asked| asked.is_admin), ..caller }
+    let bearer = asked.and_then(|asked| asked.bearer.as_deref());
+    let call = asked.map(|asked| asked.call.name()).unwrap_or_default();
+    let is_admin = asked.is_some_and(|asked| asked.is_admin);
+    Caller { is_admin, ..caller_of(peer, bearer, origin, call) }
 }
 
-/// Who asks, where that may not have come to a service.
-pub(super) fn caller_of(peer: Option<&Peer>, origin: &str, call: String) -> Caller {
+/// Who asks, where that may not have come to a service: the bearer of a token, or else the peer.
+pub(super) fn caller_of(
+    peer: Option<&Peer>,
+    bearer: Option<&Token>,
+    origin: &str,
+    call: String,
+) -> Caller {
     let known = peer.filter(|peer| peer.uid != u32::MAX);
+    let (actor, user) = match (bearer, known) {
+        (Some(token), _) => (format!("token:{}", token.id), token.name.clone()),
+        (None, Some(peer)) => (format!("uid:{}", peer.uid), peer.user.to_string()),
+        (None, None) => ("unknown".to_owned(), String::new()),
+    };
     Caller {
-        actor: known.map_or_else(|| "unknown".to_owned(), |peer| format!("uid:{}", peer.uid)),
-        user: known.map(|peer| peer.user.to_string()).unwrap_or_default(),
+        actor,
+        user,
         pid: known.and_then(|peer| peer.pid),
         origin: origin.to_owned(),
         call,
@@ -378,7 +390,8 @@ mod tests {
         let ada = Peer { uid: 1000, user: "ada".into(), pid: Some(7), ..Peer::unknown() };
         request.extensions_mut().insert(ada);
         let call = crate::access::call("/balefire.v1.SystemService/Reload").unwrap();
-        request.extensions_mut().insert(Asked { call, origin: "/run/x".into(), is_admin: true });
+        let origin = "/run/x".into();
+        request.extensions_mut().insert(Asked { call, origin, bearer: None, is_admin: true });
         let expected = Caller {
             actor: "uid:1000".to_owned(),
             user: "ada".to_owned(),

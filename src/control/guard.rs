@@ -1,9 +1,9 @@
-//! Stands before every service: lets a call through whose caller has the role that it needs, and keeps
-//! a panic to its request.
+//! Stands before every service: lets a call through whose caller has the role that it needs and has not
+//! asked for too much, and keeps a panic to its request.
 
 use std::{
     any::Any,
-    future::{Future, ready},
+    future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -12,23 +12,29 @@ use std::{
 
 use futures_util::FutureExt;
 use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::{
-    access::{self, Access, Call, Need, Peer, Refusal, Role, Roles, Surroundings},
+    access::{
+        self, Access, Admission, Call, Excess, InvalidToken, Limiter, Need, Peer, Refusal, Role,
+        Roles, Surroundings, Token, Who,
+    },
     error_code::ErrorCode,
     monitor::Monitor,
     telemetry::events::ControlEvents,
     wire,
 };
 
-use super::convert;
+use super::{behalf::Behalf, convert};
 
 /// Decides who may call what.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) access: Access,
+    pub(super) limiter: Limiter,
     /// Whose daemon and socket it is.
     pub(super) around: Surroundings,
     /// The configuration file, for whoever is to be told what to write there.
@@ -46,32 +52,66 @@ pub(super) struct Asked {
     pub(super) call: &'static Call,
     /// By way of this socket.
     pub(super) origin: Arc<str>,
+    /// For the bearer of this token.
+    pub(super) bearer: Option<Arc<Token>>,
     /// By somebody who may do everything.
     pub(super) is_admin: bool,
 }
 
 /// What comes of a request before it is served.
 enum Verdict {
-    /// … somebody who may do everything, where that is true.
-    Serve(&'static Call, bool),
+    /// … by somebody who may do everything, where that is true.
+    Serve {
+        call: &'static Call,
+        admission: Admission,
+        is_admin: bool,
+    },
     Refuse(Refusal),
+    Limit(Excess),
     NotServed,
 }
 
 impl Keeper {
     /// What `peer` may do is looked up for each call: new rules hold for open connections, too.
-    fn judge(&self, peer: &Peer, path: &str) -> Verdict {
+    fn judge(&self, peer: &Peer, behalf: &Result<Behalf, InvalidToken>, path: &str) -> Verdict {
+        let admission = match self.limiter.admit(&Who::User(peer.uid), Instant::now()) {
+            Ok(admission) => admission,
+            Err(excess) => return Verdict::Limit(excess),
+        };
         let rules = self.access.rules();
         let call = access::call(path);
         let need = call.map_or(Need::AnyRole, |call| call.need);
+        // Names that a client made up are not told apart.
+        let name = || call.map_or_else(|| "an unknown call".to_owned(), Call::name);
         let held = rules.roles(peer, &self.around);
         if !need.is_met_by(held) {
-            // Names that a client made up are not told apart.
-            let name = call.map_or_else(|| "an unknown call".to_owned(), Call::name);
-            return Verdict::Refuse(rules.refusal(peer, &self.around, (&name, need), &self.file));
+            return Verdict::Refuse(rules.refusal(peer, &self.around, (&name(), need), &self.file));
         }
-        let is_admin = held.include(Role::Admin);
-        call.map_or(Verdict::NotServed, |call| Verdict::Serve(call, is_admin))
+        if let Err(refusal) = check_behalf(behalf, name, need) {
+            return Verdict::Refuse(refusal);
+        }
+        let on_behalf = behalf.as_ref().ok().and_then(Behalf::roles);
+        let is_admin =
+            held.include(Role::Admin) && on_behalf.is_none_or(|had| had.include(Role::Admin));
+        call.map_or(Verdict::NotServed, |call| Verdict::Serve { call, admission, is_admin })
+    }
+}
+
+/// Whether those for whom a peer calls may, too.
+fn check_behalf(
+    behalf: &Result<Behalf, InvalidToken>,
+    name: impl Fn() -> String,
+    need: Need,
+) -> Result<(), Refusal> {
+    let needed = need.least();
+    let behalf =
+        behalf.as_ref().map_err(|invalid| Refusal::invalid_token(&name(), needed, invalid))?;
+    match behalf.roles() {
+        Some(had) if !need.is_met_by(had) => {
+            let token = behalf.token().map(|token| token.name.as_str());
+            Err(Refusal::on_behalf(&name(), needed, token, had))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -98,7 +138,7 @@ pub(super) struct Guard<S> {
 
 impl<S> Service<Request<Body>> for Guard<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -110,37 +150,67 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
-        let keeper = Arc::clone(&self.keeper);
-        let (call, is_admin) = match keeper.judge(&peer, &path) {
-            Verdict::Serve(call, is_admin) => (call, is_admin),
-            Verdict::Refuse(refusal) => {
-                return Box::pin(async move { Ok(keeper.refuse(&peer, &refusal).await) });
-            }
-            Verdict::NotServed => return Box::pin(ready(Ok(not_served(&path)))),
-        };
-        tracing::trace!(uid = peer.uid, path, "request");
-        if super::health::SERVICES.contains(&call.service) {
-            keeper.events.requested(call.service);
-        }
-        let origin = Arc::clone(&keeper.origin);
-        request.extensions_mut().insert(Asked { call, origin, is_admin });
-        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)))
-        })
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready answers, the other one waits for the next call.
+        let other = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, other);
+        Box::pin(answer(Arc::clone(&self.keeper), ready, request))
     }
 }
 
+/// Serves a call, or refuses it.
+async fn answer<S>(
+    keeper: Arc<Keeper>,
+    mut inner: S,
+    request: Request<Body>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
+    let behalf = Behalf::of(&head.headers, keeper.monitor.as_ref()).await;
+    let bearer = behalf.as_ref().ok().and_then(Behalf::token).cloned();
+    let (call, admission, is_admin) = match keeper.judge(&peer, &behalf, &path) {
+        Verdict::Serve { call, admission, is_admin } => (call, admission, is_admin),
+        Verdict::Limit(excess) => return Ok(keeper.limit(&peer, &excess)),
+        Verdict::Refuse(refusal) => {
+            return Ok(keeper.refuse(&peer, bearer.as_deref(), &refusal).await);
+        }
+        Verdict::NotServed => return Ok(not_served(&path)),
+    };
+    tracing::trace!(uid = peer.uid, path, "request");
+    if super::health::SERVICES.contains(&call.service) {
+        keeper.events.requested(call.service);
+    }
+    let origin = Arc::clone(&keeper.origin);
+    head.extensions.insert(Asked { call, origin, bearer, is_admin });
+    let answer = inner.call(Request::from_parts(head, body));
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|panic| Ok(after_panic(&keeper.events, &path, &*panic)));
+    answer.map(|answer| answer.map(|body| held(body, admission)))
+}
+
 impl Keeper {
+    /// The answer to somebody who asks for too much.
+    fn limit(&self, peer: &Peer, excess: &Excess) -> Response<Body> {
+        let message = excess.to_string();
+        self.events.call_limited(peer.uid, excess.bound.name(), &message, excess.is_news);
+        wire::excess(&message, excess.retry_after).into_http()
+    }
+
     /// The answer to somebody who may not ask.
-    async fn refuse(&self, peer: &Peer, refusal: &Refusal) -> Response<Body> {
+    async fn refuse(
+        &self,
+        peer: &Peer,
+        bearer: Option<&Token>,
+        refusal: &Refusal,
+    ) -> Response<Body> {
         let Refusal { call, needed, had, grant, message } = refusal;
         self.events.call_refused(peer.uid, call, *had != Roles::NONE, message);
         if let Some(monitor) = &self.monitor {
-            let caller = convert::caller_of(Some(peer), &self.origin, call.clone());
+            let caller = convert::caller_of(Some(peer), bearer, &self.origin, call.clone());
             monitor.note_refusal(&caller, message).await;
         }
         let facts = [
@@ -151,6 +221,14 @@ impl Keeper {
         ];
         wire::refusal(message, &facts).into_http()
     }
+}
+
+/// A body that counts as under way until it ends, or its client has gone.
+fn held(body: Body, admission: Admission) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _until_the_end = &admission;
+        frame
+    }))
 }
 
 fn not_served(path: &str) -> Response<Body> {
@@ -173,12 +251,14 @@ fn after_panic(events: &ControlEvents, path: &str, panic: &(dyn Any + Send)) -> 
 mod tests {
     use super::*;
     use crate::{
-        access::{Group, Rules, Subject},
+        access::{Group, Rate, Role, Rules, Subject},
         telemetry::Telemetry,
     };
     use std::{collections::BTreeSet, convert::Infallible};
 
     const STATUS: &str = "/balefire.v1.SystemService/GetStatus";
+
+    const RATE: Rate = Rate { per_second: 1, burst: 1, under_way: 1 };
 
     /// User 7 is named in the list of `role`.
     fn keeper(role: Option<Role>, telemetry: &Telemetry) -> Keeper {
@@ -186,6 +266,7 @@ mod tests {
         rules.grant(role, Subject::User("7".to_owned()));
         Keeper {
             access: Access::new(rules),
+            limiter: Limiter::new("socket", RATE),
             around: Surroundings { uid: 1, group: Group { gid: 1, name: String::new() } },
             file: String::new(),
             origin: "".into(),

@@ -15,6 +15,7 @@
 
 mod agent;
 mod alerts;
+mod behalf;
 mod convert;
 mod events;
 mod guard;
@@ -27,6 +28,7 @@ mod storage;
 mod streams;
 mod system;
 mod targets;
+mod tokens;
 mod transport;
 mod unknown;
 mod write_stream;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    access::Access,
+    access::{Access, Limiter},
     limits,
     monitor::Monitor,
     supervise::StopSignal,
@@ -59,6 +61,8 @@ pub struct App {
     pub monitor: Monitor,
     /// Who may do what.
     pub access: Access,
+    /// How much each may ask for.
+    pub limiter: Limiter,
     /// For ranges that end now.
     pub clock: Clock,
     /// What is counted and logged.
@@ -75,6 +79,7 @@ pub async fn serve(
     let routes = routes(&app, &context.stop, &health)?;
     let keeper = guard::Keeper {
         access: app.access.clone(),
+        limiter: app.limiter.clone(),
         around: socket.surroundings(),
         file: app.monitor.config_file().to_owned(),
         origin: socket.path().display().to_string().into(),

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     monitor::Monitor,
     supervise::StopSignal,
+    time::Clock,
     wire::{
         InvalidField, from_wire, to_wire,
         v1::{self, system_service_server::SystemService},
@@ -18,6 +19,7 @@ use crate::{
 use super::{
     App, convert, storage,
     streams::{Answers, until_stopped},
+    tokens,
 };
 
 /// What an overview covers where nothing is said.
@@ -27,12 +29,13 @@ const OVERVIEW_RANGE: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(super) struct System {
     monitor: Monitor,
+    clock: Clock,
     stop: StopSignal,
 }
 
 impl System {
     pub(super) fn new(app: &App, stop: &StopSignal) -> Self {
-        Self { monitor: app.monitor.clone(), stop: stop.clone() }
+        Self { monitor: app.monitor.clone(), clock: app.clock.clone(), stop: stop.clone() }
     }
 }
 
@@ -85,6 +88,38 @@ impl SystemService for System {
         let (entries, next_page_token) =
             convert::page(self.monitor.audit(&page).await?, to_wire::audit_entry);
         Ok(Response::new(v1::ListAuditResponse { entries, next_page_token }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let caller = convert::caller(&request);
+        let new = tokens::new_token(request.into_inner())?;
+        let created = self.monitor.create_token(&caller, new).await?;
+        Ok(Response::new(tokens::created(&created, self.clock.now())))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        let wire = request.into_inner();
+        let page = self.monitor.tokens(&from_wire::page(wire.page_size, wire.page_token)?)?;
+        let now = self.clock.now();
+        let (tokens, next_page_token) = convert::page(page, |token| tokens::token(&token, now));
+        Ok(Response::new(v1::ListTokensResponse { tokens, next_page_token }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let caller = convert::caller(&request);
+        let wanted = from_wire::text("token", request.into_inner().token)?;
+        let revoked = self.monitor.revoke_token(&caller, &wanted).await?;
+        let token = tokens::token(&revoked, self.clock.now());
+        Ok(Response::new(v1::RevokeTokenResponse { token: Some(token) }))
     }
 
     async fn backup(

@@ -190,8 +190,8 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
     use crate::{
-        access::Access,
-        client::{ClientError, Connection, Search},
+        access::{Access, Limiter, Rates},
+        client::{ClientError, Connection, Line, Search},
         supervise::StopSwitch,
         telemetry::Telemetry,
     };
@@ -225,6 +225,7 @@ mod tests {
             routes.add_service(tonic_health::pb::health_server::HealthServer::new(health));
             let keeper = Keeper {
                 access: Access::default(),
+                limiter: Limiter::new("socket", Rates::default().socket),
                 around: self.socket.surroundings(),
                 file: String::new(),
                 origin: "".into(),
@@ -234,7 +235,7 @@ mod tests {
             serve(&self.socket, routes.routes(), keeper, self.stop.signal()).await
         }
 
-        fn health(&self) -> HealthClient<crate::client::RetryChannel> {
+        fn health(&self) -> HealthClient<Line> {
             HealthClient::new(self.client.channel())
         }
     }

@@ -1,6 +1,6 @@
 //! What a person reads who started the daemon by hand: what it watches, and where to look.
 
-use std::{fmt::Write as _, io::IsTerminal, net::SocketAddr};
+use std::{fmt::Write as _, io::IsTerminal};
 
 use crate::{
     config::Config,
@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 10;
     clippy::print_stdout,
     reason = "for the person at the terminal; logs go to standard error"
 )]
-pub(super) fn print(config: &Config, monitor: &Monitor, http: SocketAddr) {
+pub(super) fn print(config: &Config, monitor: &Monitor, http: &str) {
     if is_under_journal() && !std::io::stdout().is_terminal() {
         return;
     }
@@ -27,7 +27,7 @@ pub(super) fn print(config: &Config, monitor: &Monitor, http: SocketAddr) {
     print!("{}", text(config, &targets, http));
 }
 
-fn text(config: &Config, targets: &[TargetView], http: SocketAddr) -> String {
+fn text(config: &Config, targets: &[TargetView], http: &str) -> String {
     let (probed, waiting): (Vec<_>, Vec<_>) = targets.iter().partition(|view| view.target.probed);
     let mut text = format!("Balefire {} is watching.\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &str| {
@@ -59,7 +59,7 @@ fn text(config: &Config, targets: &[TargetView], http: SocketAddr) -> String {
     }
     line("alerts", &format!("rules evaluated every {}", format_duration(config.alerting.interval)));
     line("socket", &config.socket.display().to_string());
-    line("http", &format!("http://{http}"));
+    line("http", http);
     line("data", &config.state_dir.display().to_string());
     let file = config.file.as_ref().map(|file| file.display().to_string());
     line("config", file.as_deref().unwrap_or("none: defaults"));

@@ -1,7 +1,9 @@
 //! A new configuration for the running process: applied whole or refused.
 
+use tokio::time::Instant;
+
 use crate::{
-    config::{Config, differences},
+    config::{Config, HttpOptions, differences},
     error_code::ErrorCode,
     monitor::{Failure, Reloaded},
     telemetry::LogOptions,
@@ -17,8 +19,9 @@ pub(super) async fn reload(running: &mut Running) -> Result<Reloaded, Failure> {
     // First what may fail, so that the rest follows only where it did not.
     running.monitor.set_settings(settings(&new));
     let declared = running.monitor.declare_targets().await.and_then(|declared| {
+        let certificate = apply_certificate(running, &new)?;
         let log = apply_log(running, &new)?;
-        Ok((declared, log))
+        Ok((declared, [certificate, log]))
     });
     let ((targets, problems), log) = match declared {
         Ok(applied) => applied,
@@ -28,7 +31,7 @@ pub(super) async fn reload(running: &mut Running) -> Result<Reloaded, Failure> {
         }
     };
     let mut changes = needing_restart(&running.config, &new);
-    changes.extend(log);
+    changes.extend(log.into_iter().flatten());
     changes.extend(apply_loops(running, &new));
     changes.extend(targets);
     changes.extend(problems.into_iter().map(|(file, problem)| format!("{file}: {problem}")));
@@ -40,12 +43,12 @@ pub(super) async fn reload(running: &mut Running) -> Result<Reloaded, Failure> {
 /// The new configuration, with the old values of what only the next start applies: until then every
 /// reload says so again.
 fn in_force(old: &Config, new: Config) -> Config {
-    let log = fixed_log(old, &new);
+    let (http, log) = (fixed_http(old, &new), fixed_log(old, &new));
     Config {
         state_dir: old.state_dir.clone(),
         socket: old.socket.clone(),
         socket_group: old.socket_group.clone(),
-        http: old.http.clone(),
+        http,
         storage: old.storage.clone(),
         log,
         ..new
@@ -57,18 +60,33 @@ fn fixed_log(old: &Config, new: &Config) -> LogOptions {
     LogOptions { level: new.log.level.clone(), ..old.log.clone() }
 }
 
+/// Where HTTP listens and whether it has TLS: of all that is new, only the files are read at once.
+fn fixed_http(old: &Config, new: &Config) -> HttpOptions {
+    let files = new.http.tls.clone().filter(|_| old.http.tls.is_some());
+    HttpOptions { tls: files.or_else(|| old.http.tls.clone()), ..old.http.clone() }
+}
+
 /// What only the next start applies.
 fn needing_restart(old: &Config, new: &Config) -> Vec<String> {
     let fixed = [
         ("state_dir", old.state_dir != new.state_dir),
         ("socket", old.socket != new.socket),
         ("socket_group", old.socket_group != new.socket_group),
-        ("[http] listen", old.http != new.http),
+        ("[http] beside its certificate", fixed_http(old, new) != new.http),
         ("[storage]", old.storage != new.storage),
         ("[log] beside its level", fixed_log(old, new) != new.log),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| format!("{key} changed: needs a restart")).collect()
+}
+
+/// Reads the files again: who has renewed a certificate need not wait for it to be noticed.
+fn apply_certificate(running: &Running, new: &Config) -> Result<Option<String>, Failure> {
+    let (Some(tls), Some(files)) = (&running.web.tls, &new.http.tls) else { return Ok(None) };
+    let changed = tls.apply(files.clone()).map_err(|problem| {
+        Failure::field(format!("http.tls_server_config.{}", problem.key), problem.message)
+    })?;
+    Ok(changed.then(|| "the certificate of HTTP is a new one".to_owned()))
 }
 
 fn apply_log(running: &Running, new: &Config) -> Result<Option<String>, Failure> {
@@ -87,6 +105,12 @@ fn apply_loops(running: &Running, new: &Config) -> Vec<String> {
     if old.access != new.access {
         running.access.set(new.access.clone());
         changes.push("access changed".to_owned());
+    }
+    if old.limits != new.limits {
+        let now = Instant::now();
+        running.web.http.set(new.limits.http, now);
+        running.web.socket.set(new.limits.socket, now);
+        changes.push("limits changed".to_owned());
     }
     if old.collect != new.collect {
         controls.collecting.apply(&new.collect);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    access::Access,
+    access::{Access, Limiter},
     config::{Config, Overrides},
     control::{self, ControlSocket},
     model::PageRequest,
@@ -24,7 +24,7 @@ use crate::{
     store::Store,
     supervise::{Phase, Policy, Supervisor, TaskSpec},
     telemetry::{LogHandle, Telemetry, events::ControlEvents},
-    time::Clock,
+    time::{Clock, Timestamp},
     web,
 };
 
@@ -51,6 +51,7 @@ pub(super) struct Running {
     pub(super) monitor: Monitor,
     pub(super) controls: Controls,
     pub(super) access: Access,
+    pub(super) web: Web,
     http: SocketAddr,
     signals: Signals,
     reloads: mpsc::Receiver<ReloadRequest>,
@@ -105,12 +106,31 @@ pub(super) enum Event {
     Status,
 }
 
+/// What of the listeners a reload changes.
+#[derive(Clone)]
+pub(super) struct Web {
+    pub(super) tls: Option<web::Tls>,
+    pub(super) http: Limiter,
+    pub(super) socket: Limiter,
+}
+
+impl Web {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        let tls = config.http.tls.clone().map(web::Tls::new).transpose();
+        Ok(Self {
+            tls: tls.context("cannot use [http.tls_server_config]")?,
+            http: Limiter::new("http", config.limits.http),
+            socket: Limiter::new("socket", config.limits.socket),
+        })
+    }
+}
+
 /// What is bound before anything is spawned.
 struct Doors {
     socket: Arc<ControlSocket>,
-    listener: Arc<TcpListener>,
-    hosts: web::Hosts,
+    http: web::Door,
     access: Access,
+    limiter: Limiter,
 }
 
 /// The one that systemd passed, else our own.
@@ -141,11 +161,15 @@ impl Running {
         let signals = Signals::new().context("cannot listen to signals")?;
         let Recovered { overrides, config, telemetry, log, clock, store } = recovered;
         let socket = Arc::new(control_socket(&config)?);
+        check_tokens(&config, &store, clock.now())?;
         let listener = Arc::new(listen(&config).await?);
         let http = listener.local_addr().context("cannot tell the HTTP address")?;
         let access = Access::new(config.access.clone());
-        let hosts = web::Hosts::new(http, None);
-        let doors = Doors { socket, listener, hosts, access: access.clone() };
+        let web = Web::new(&config)?;
+        let hosts = web::Hosts::new(http, &config.http.external_hosts);
+        let door = web::Door { listener, hosts, tls: web.tls.clone(), limiter: web.http.clone() };
+        let limiter = web.socket.clone();
+        let doors = Doors { socket, http: door, access: access.clone(), limiter };
 
         let (reload, reloads) = mpsc::channel(1);
         let admin = Admin {
@@ -182,13 +206,15 @@ impl Running {
             monitor,
             controls,
             access,
+            web,
             http,
             signals,
             reloads,
             refused: None,
         };
         systemd::ready(&running.status_line());
-        banner::print(&running.config, &running.monitor, running.http);
+        let url = url(&running.config, running.http);
+        banner::print(&running.config, &running.monitor, &url);
         Ok(running)
     }
 
@@ -282,8 +308,8 @@ impl Running {
         let refused = self.refused.as_deref().and_then(|problems| problems.lines().next());
         let refused = refused.map(|problem| format!("; configuration not reloaded: {problem}"));
         format!(
-            "{healthy} of {probed} targets healthy, alerts firing: {firing}; http://{}{}",
-            self.http,
+            "{healthy} of {probed} targets healthy, alerts firing: {firing}; {}{}",
+            url(&self.config, self.http),
             refused.unwrap_or_default()
         )
     }
@@ -363,10 +389,11 @@ pub(super) fn settings(config: &Config) -> Settings {
 }
 
 fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, doors: Doors) {
-    let Doors { socket, listener, hosts, access } = doors;
+    let Doors { socket, http, access, limiter } = doors;
     let app = control::App {
         monitor: monitor.clone(),
         access,
+        limiter,
         clock: base.clock.clone(),
         events: ControlEvents::new(&base.telemetry),
     };
@@ -376,9 +403,8 @@ fn spawn_listeners(supervisor: &Supervisor, monitor: &Monitor, base: &Base, door
     let app = web::AppState::new(monitor.clone(), base.telemetry.clone(), base.clock.clone());
     let own = supervisor.clone();
     let spec = task("web", Policy::Restart, Phase::Intake);
-    supervisor.spawn(spec, move |context| {
-        web::serve(listener.clone(), hosts.clone(), app.clone(), context, own.clone())
-    });
+    supervisor
+        .spawn(spec, move |context| web::serve(http.clone(), app.clone(), context, own.clone()));
 }
 
 /// What agents leave is kept for as long as all other history.
@@ -404,6 +430,26 @@ pub(super) fn task(name: &'static str, policy: Policy, phase: Phase) -> TaskSpec
     TaskSpec { name, policy, phase, beat_within: Some(BEAT_WITHIN) }
 }
 
+/// Where others can reach us somebody must be able to show who they are: refuses to start where nobody can.
+fn check_tokens(config: &Config, store: &Store, now: Timestamp) -> anyhow::Result<()> {
+    let listen = config.http.listen;
+    let has_token = || store.tokens().iter().any(|token| !token.is_expired(now));
+    ensure!(
+        listen.ip().is_loopback() || has_token(),
+        "{listen} can be reached from elsewhere, and there is no token to come with: start once with \
+         `--listen 127.0.0.1:{}`, make one with `balefire token create NAME --scope viewer`, and start \
+         again",
+        listen.port()
+    );
+    Ok(())
+}
+
+/// Where HTTP is, for people.
+fn url(config: &Config, http: SocketAddr) -> String {
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{http}")
+}
+
 /// An address that somebody asked for, or nothing; the default one, or any free one.
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     let wanted = config.http.listen;
@@ -427,7 +473,7 @@ fn own_doors(config: &Config, http: SocketAddr) -> OwnDoors {
         std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("balefire-mcp")));
     OwnDoors {
         socket: config.socket.clone(),
-        http: Some(format!("http://{http}")),
+        http: Some(url(config, http)),
         shim: beside.filter(|shim| shim.is_file()),
     }
 }

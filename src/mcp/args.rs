@@ -16,7 +16,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// Serve streamable HTTP on this loopback address (such as 127.0.0.1:9495) instead of standard
-    /// input and output; offers the read-only tools
+    /// input and output; who sends no token of Balefire's (`Authorization: Bearer`) reads only
     #[arg(long, value_name = "ADDR", value_parser = loopback)]
     pub(super) http: Option<SocketAddr>,
     /// Hide every tool that is not read-only
@@ -28,10 +28,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// HTTP callers on loopback may be any user of this host, and there are no tokens to tell them
-    /// apart: they get to look, not to touch.
-    pub(super) fn is_read_only(&self) -> bool {
-        self.read_only || self.http.is_some()
+    /// HTTP callers on loopback may be any user of this host: those who show no token get to look, not to
+    /// touch.
+    pub(super) fn offer(&self) -> Offer {
+        match (self.read_only, self.http) {
+            (true, _) => Offer::Reading,
+            (false, Some(_)) => Offer::ByToken,
+            (false, None) => Offer::All,
+        }
     }
 
     /// Logs only where somebody asked for it.
@@ -43,6 +47,17 @@ impl Args {
         };
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     }
+}
+
+/// Which tools are offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// All.
+    All,
+    /// Those that change nothing.
+    Reading,
+    /// All to who shows a token, which the daemon looks at; to others those that change nothing.
+    ByToken,
 }
 
 /// An address that only this host can reach.
@@ -71,9 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn http_is_loopback_only_and_read_only() {
-        assert!(check(&["--http", "127.0.0.1:0"]).unwrap().is_read_only());
-        assert!(check(&["--http", "[::1]:9495"]).unwrap().is_read_only());
+    fn http_is_loopback_only_and_by_token() {
+        assert_eq!(check(&["--http", "127.0.0.1:0"]).unwrap().offer(), Offer::ByToken);
+        let reading = check(&["--http", "[::1]:9495", "--read-only"]).unwrap();
+        assert_eq!(reading.offer(), Offer::Reading);
         let refused = check(&["--http", "0.0.0.0:9495"]).unwrap_err();
         assert!(refused.contains("not a loopback address"), "{refused}");
         assert!(check(&["--http", "9495"]).is_err());
@@ -81,7 +97,7 @@ mod tests {
 
     #[test]
     fn stdio_offers_all_tools_unless_told_otherwise() {
-        assert!(!check(&[]).unwrap().is_read_only());
-        assert!(check(&["--read-only"]).unwrap().is_read_only());
+        assert_eq!(check(&[]).unwrap().offer(), Offer::All);
+        assert_eq!(check(&["--read-only"]).unwrap().offer(), Offer::Reading);
     }
 }

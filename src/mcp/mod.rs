@@ -52,7 +52,7 @@ fn serve(args: &Args) -> anyhow::Result<()> {
     let served = runtime.block_on(async {
         let context =
             Context { connection: Connection::open(args.socket.as_deref()), clock: Clock::System };
-        let shim = Shim::new(context, args.is_read_only());
+        let shim = Shim::new(context, args.offer());
         match args.http {
             Some(address) => http::serve(shim, address).await,
             None => stdio::serve(shim).await,

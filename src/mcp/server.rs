@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, header, request::Parts};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-        Tool as Definition,
+        Extensions, Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+        ServerConfig, Tool as Definition,
     },
     service::RequestContext,
 };
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::{limits, wire::near};
 
 use super::{
+    args::Offer,
     error::ToolError,
     tools::{Context, Row, TOOLS},
 };
@@ -32,37 +34,57 @@ const INSTRUCTIONS: &str = "Balefire watches this host and its MCP servers: metr
 #[derive(Clone, Debug)]
 pub(super) struct Shim {
     context: Context,
-    is_read_only: bool,
+    offer: Offer,
     /// Bounds the calls under way.
     calls: Arc<Semaphore>,
 }
 
 impl Shim {
-    /// Offers the tools, or only those that change nothing.
-    pub(super) fn new(context: Context, is_read_only: bool) -> Self {
-        Self { context, is_read_only, calls: Arc::new(Semaphore::new(limits::TOOL_CALLS_MAX)) }
+    /// Offers the tools.
+    pub(super) fn new(context: Context, offer: Offer) -> Self {
+        Self { context, offer, calls: Arc::new(Semaphore::new(limits::TOOL_CALLS_MAX)) }
     }
 
-    fn offered(&self) -> impl Iterator<Item = &'static Row> {
-        let is_read_only = self.is_read_only;
-        TOOLS.iter().filter(move |row| row.is_read_only || !is_read_only)
+    /// The tools for somebody who shows this, or nothing.
+    fn offered(&self, shown: Option<&HeaderValue>) -> impl Iterator<Item = &'static Row> + use<> {
+        let all = match self.offer {
+            Offer::All => true,
+            Offer::Reading => false,
+            Offer::ByToken => shown.is_some(),
+        };
+        TOOLS.iter().filter(move |row| row.is_read_only || all)
     }
 
-    fn row(&self, name: &str) -> Result<&'static Row, ErrorData> {
-        self.offered().find(|row| row.name == name).ok_or_else(|| self.unknown_tool(name))
+    fn row(&self, name: &str, shown: Option<&HeaderValue>) -> Result<&'static Row, ErrorData> {
+        let found = self.offered(shown).find(|row| row.name == name);
+        found.ok_or_else(|| self.unknown_tool(name, shown))
     }
 
-    fn unknown_tool(&self, name: &str) -> ErrorData {
+    fn unknown_tool(&self, name: &str, shown: Option<&HeaderValue>) -> ErrorData {
         let is_hidden = TOOLS.iter().any(|row| row.name == name);
-        let message = if is_hidden {
-            format!(
-                "tool {name:?} changes things, and this shim only reads (--read-only or --http)"
-            )
-        } else {
-            let near = near::hint(name, self.offered().map(|row| row.name));
-            format!("unknown tool {name:?}{near}")
+        let message = match self.offer {
+            Offer::ByToken if is_hidden => format!(
+                "tool {name:?} changes things, which over HTTP takes a token: send it as \
+                 `Authorization: Bearer`; `balefire token create` makes one"
+            ),
+            _ if is_hidden => {
+                format!("tool {name:?} changes things, and this shim only reads (--read-only)")
+            }
+            _ => {
+                let near = near::hint(name, self.offered(shown).map(|row| row.name));
+                format!("unknown tool {name:?}{near}")
+            }
         };
         ErrorData::invalid_params(message, None)
+    }
+
+    /// What a call works with: over HTTP, for whoever sent it.
+    fn context_for(&self, extensions: &Extensions) -> Context {
+        let own = self.context.clone();
+        if extensions.get::<Parts>().is_none() {
+            return own;
+        }
+        Context { connection: own.connection.on_behalf_of(shown(extensions)), ..own }
     }
 
     async fn call(
@@ -72,7 +94,8 @@ impl Shim {
         context: &RequestContext<RoleServer>,
     ) -> Result<Value, ToolError> {
         let _permit = self.calls.try_acquire().map_err(|_| ToolError::Busy)?;
-        let called = (row.call)(&self.context, request.arguments.unwrap_or_default());
+        let own = self.context_for(&context.extensions);
+        let called = (row.call)(&own, request.arguments.unwrap_or_default());
         tokio::select! {
             answer = tokio::time::timeout(limits::HTTP_REQUEST_TIMEOUT, called) => {
                 answer.unwrap_or(Err(ToolError::TimedOut))
@@ -95,15 +118,18 @@ impl ServerHandler for Shim {
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.offered().map(|row| (row.define)()).collect();
+        let tools = self.offered(shown(&context.extensions)).map(|row| (row.define)()).collect();
         let list = ListToolsResult::with_all_items(tools);
-        Ok(list.with_ttl_ms(TOOLS_TTL_MS).with_cache_scope(CacheScope::Public))
+        let for_all = self.offer != Offer::ByToken;
+        let scope = if for_all { CacheScope::Public } else { CacheScope::Private };
+        Ok(list.with_ttl_ms(TOOLS_TTL_MS).with_cache_scope(scope))
     }
 
+    /// Whoever asks: who may call it is found out when they do.
     fn get_tool(&self, name: &str) -> Option<Definition> {
-        self.row(name).ok().map(|row| (row.define)())
+        TOOLS.iter().find(|row| row.name == name).map(|row| (row.define)())
     }
 
     async fn call_tool(
@@ -111,7 +137,7 @@ impl ServerHandler for Shim {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let row = self.row(&request.name)?;
+        let row = self.row(&request.name, shown(&context.extensions))?;
         let result = match self.call(row, request, &context).await {
             Ok(value) => CallToolResult::structured(value),
             // The agent reads the texts of tool errors; those of protocol errors it rarely sees.
@@ -121,19 +147,26 @@ impl ServerHandler for Shim {
     }
 }
 
+/// What a request over HTTP shows of who sent it.
+fn shown(extensions: &Extensions) -> Option<&HeaderValue> {
+    extensions.get::<Parts>()?.headers.get(header::AUTHORIZATION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{client::Connection, time::Clock};
 
-    fn shim(is_read_only: bool) -> Shim {
+    fn shim(offer: Offer) -> Shim {
         let connection = Connection::open(Some("/nowhere/sock".as_ref()));
-        Shim::new(Context { connection, clock: Clock::System }, is_read_only)
+        Shim::new(Context { connection, clock: Clock::System }, offer)
     }
 
     #[tokio::test]
     async fn a_read_only_shim_hides_what_changes_things() {
-        let offered: Vec<&str> = shim(true).offered().map(|row| row.name).collect();
+        let names = |offer, shown: Option<&HeaderValue>| -> Vec<&str> {
+            shim(offer).offered(shown).map(|row| row.name).collect()
+        };
         let readers = [
             "query_metrics",
             "health_check",
@@ -141,15 +174,20 @@ mod tests {
             "export_metrics",
             "get_server_status",
         ];
-        assert_eq!(offered, readers);
-        let refused = shim(true).row("create_alert").unwrap_err();
+        let token = HeaderValue::from_static("Bearer x");
+        assert_eq!(names(Offer::Reading, Some(&token)), readers);
+        assert_eq!(names(Offer::ByToken, None), readers);
+        assert_eq!(names(Offer::ByToken, Some(&token)).len(), TOOLS.len());
+        let refused = shim(Offer::Reading).row("create_alert", Some(&token)).unwrap_err();
         assert!(refused.message.contains("only reads"), "{refused}");
-        assert!(shim(false).row("create_alert").is_ok());
+        let refused = shim(Offer::ByToken).row("create_alert", None).unwrap_err();
+        assert!(refused.message.contains("takes a token"), "{refused}");
+        assert!(shim(Offer::All).row("create_alert", None).is_ok());
     }
 
     #[tokio::test]
     async fn an_unknown_tool_is_answered_with_one_that_is_near() {
-        let refused = shim(false).row("query_metric").unwrap_err();
+        let refused = shim(Offer::All).row("query_metric", None).unwrap_err();
         assert!(refused.message.contains("near: query_metrics"), "{refused}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Transports (`control`, `web`) translate to and from these types and know nothing else; the loops
 //! and the store do the work. One file per kind of question: [`intake`](self), `queries`, `targets`, `agents`,
-//! `health`, `rules`, `alerts`, `status`, `admin`, `audit`. The types stand in `views`, the one error in
+//! `health`, `rules`, `alerts`, `status`, `admin`, `audit`, `tokens`. The types stand in `views`, the one error in
 //! `failure`.
 
 mod admin;
@@ -23,6 +23,7 @@ mod slices;
 mod status;
 mod storage;
 mod targets;
+mod tokens;
 mod views;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -59,6 +60,7 @@ pub use failure::{Failure, Violation};
 pub use import::Import;
 pub use queries::QueryOptions;
 pub use storage::{BackupStream, VerifyStep, VerifyStream};
+pub use tokens::{CreatedToken, NewToken};
 pub use views::{
     AlertView, Caller, Collected, Discovery, ExportPiece, ExportRequest, ExportStream, HealthCheck,
     HealthReport, ImportProblem, ImportProgress, NewRule, ObservationSource, Overview, RuleChange,
@@ -129,6 +131,8 @@ pub struct Monitor {
     agent_events: AgentEvents,
     /// What was refused lately.
     refusals: Arc<parking_lot::Mutex<audit::Refusals>>,
+    /// Tokens that were used lately; held while one is made or revoked.
+    tokens: Arc<tokens::Tokens>,
     started: Timestamp,
     /// The same moment on the clock that nobody moves.
     started_at: Instant,
@@ -151,6 +155,7 @@ impl Monitor {
             observing: Arc::default(),
             declaring: Arc::default(),
             refusals: Arc::default(),
+            tokens: Arc::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     OwnDoors,
     fault::Fault,
     grpc_health,
-    http::{self, Trust},
+    http::{self, Address, Trust, connect},
     mcp::{self, Stdio},
     report::{Deadline, Report},
     scrub::Scrubber,
@@ -50,11 +50,21 @@ async fn knock_network(
     if let Some(base) = &doors.http {
         let began = Instant::now();
         report.during = "ready";
-        let url = format!("{base}/-/ready");
-        http::check(&url, &BTreeMap::new(), &[200], trust, &mut Report::new()).await?;
+        knock_http(base, trust).await?;
         report.phase("ready", began.elapsed());
     }
     Ok(())
+}
+
+/// Our certificate need not be one that this host trusts, or for this address: there, that somebody takes
+/// connections has to do.
+async fn knock_http(base: &str, trust: &Arc<Trust>) -> Result<(), Fault> {
+    let url = format!("{base}/-/ready");
+    let address = Address::parse(&url)?;
+    if address.tls {
+        return connect(&address.host, address.port, &mut Report::new()).await.map(drop);
+    }
+    http::check(&url, &BTreeMap::new(), &[200], trust, &mut Report::new()).await
 }
 
 /// What the shim says of itself.

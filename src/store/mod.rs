@@ -82,6 +82,7 @@ use self::{
     wal::WalOptions,
 };
 use crate::{
+    access::Token,
     limits,
     model::{
         Accumulator, Agent, AgentMark, AlertInstance, AuditEntry, Batch, Event, InvalidPage,
@@ -429,6 +430,16 @@ impl Store {
     /// The discovered targets that may be probed.
     pub fn adoptions(&self) -> Vec<String> {
         self.0.state().small.adoptions.iter().cloned().collect()
+    }
+
+    /// The bearer tokens, sorted by id.
+    pub fn tokens(&self) -> Vec<Arc<Token>> {
+        self.0.state().small.tokens.values().map(Arc::clone).collect()
+    }
+
+    /// One bearer token.
+    pub fn token(&self, id: &str) -> Option<Arc<Token>> {
+        self.0.state().small.tokens.get(id).map(Arc::clone)
     }
 
     /// The users' agents, in the order of their numbers.

@@ -1,5 +1,5 @@
-//! The small state: rules, alert instances, targets, adoptions, agents, accumulators, metadata. In memory
-//! as a whole; each change of it is in the log.
+//! The small state: rules, alert instances, targets, adoptions, agents, accumulators, tokens, metadata. In
+//! memory as a whole; each change of it is in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +13,7 @@ use super::{
     record::{BadRecord, ChangeRecord, Kind, decode_change, encode_change},
 };
 use crate::{
+    access::Token,
     model::{Accumulator, Agent, AgentMark, AlertInstance, Labels, Metadata, Rule, TargetState},
     time::Timestamp,
 };
@@ -39,6 +40,7 @@ pub(super) struct Small {
     pub(super) adoptions: Arc<BTreeSet<String>>,
     pub(super) accumulators: Arc<BTreeMap<Labels, Arc<Accumulator>>>,
     pub(super) metadata: Arc<BTreeMap<String, Arc<Metadata>>>,
+    pub(super) tokens: Arc<BTreeMap<String, Arc<Token>>>,
     pub(super) agents: Arc<BTreeMap<u32, Arc<Agent>>>,
     pub(super) agent_marks: Arc<BTreeMap<u32, AgentMark>>,
 }
@@ -71,6 +73,13 @@ impl Small {
                 Arc::make_mut(&mut self.accumulators)
                     .insert(accumulator.labels.clone(), Arc::new(accumulator.clone()));
             }
+            Change::PutToken(token) => {
+                Arc::make_mut(&mut self.tokens).insert(token.id.clone(), Arc::new(token.clone()));
+            }
+            Change::UseToken { id, at } => self.use_token(id, *at),
+            Change::DeleteToken(id) => {
+                Arc::make_mut(&mut self.tokens).remove(id);
+            }
             Change::PutAgent(agent) => {
                 Arc::make_mut(&mut self.agents).insert(agent.uid, Arc::new(agent.clone()));
             }
@@ -82,6 +91,13 @@ impl Small {
                 Arc::make_mut(&mut self.agent_marks).insert(mark.uid, mark.clone());
             }
             Change::AddEvent(_) | Change::AddAudit(_) | Change::AddProbe(_) => {}
+        }
+    }
+
+    fn use_token(&mut self, id: &str, at: Timestamp) {
+        if let Some(token) = Arc::make_mut(&mut self.tokens).get_mut(id) {
+            let token = Arc::make_mut(token);
+            token.last_used_at = token.last_used_at.max(Some(at));
         }
     }
 
@@ -142,6 +158,7 @@ impl Small {
         let adoptions = self.adoptions.iter().map(|name| put(Change::PutAdoption(name.clone())));
         let accumulators =
             self.accumulators.values().map(|a| put(Change::PutAccumulator((**a).clone())));
+        let tokens = self.tokens.values().map(|token| put(Change::PutToken((**token).clone())));
         let metadata = self.metadata.values().map(|metadata| metadata_record(metadata));
         let agents = self.agents.values().map(|agent| put(Change::PutAgent((**agent).clone())));
         let marks = self.agent_marks.values().map(|mark| put(Change::PutAgentMark(mark.clone())));
@@ -150,6 +167,7 @@ impl Small {
             .chain(targets)
             .chain(adoptions)
             .chain(accumulators)
+            .chain(tokens)
             .chain(metadata)
             .chain(agents)
             .chain(marks)

@@ -15,6 +15,7 @@ use std::{
 
 use super::*;
 use crate::{
+    access,
     model::{
         AlertState, AuditChain, AuditRecord, BrokenChain, CheckedChain, Event, Sample, Severity,
         stale_nan,
@@ -317,8 +318,21 @@ fn a_deleted_target_takes_its_probes_with_it_also_sealed_ones() {
     assert_eq!((count(&reopened, "gone"), count(&reopened, "stays")), (1, 1));
 }
 
+fn token(id: &str) -> Token {
+    Token {
+        id: id.into(),
+        name: format!("token {id}"),
+        roles: access::Role::Viewer.into(),
+        secret_hash: Token::hash(id),
+        created_at: START,
+        created_by: "ada".into(),
+        expires_at: None,
+        last_used_at: None,
+    }
+}
+
 #[test]
-fn alerts_keep_their_state() {
+fn alerts_and_tokens_keep_their_state() {
     let fixture = Fixture::new();
     let store = fixture.open();
     let instance = AlertInstance {
@@ -347,6 +361,12 @@ fn alerts_keep_their_state() {
         Change::AddEvent(Event::AlertTransition(transition.clone())),
         Change::PutAdoption("x".into()),
         Change::PutTargetState { name: "x".into(), state: TargetState::Degraded, since: START },
+        Change::PutToken(token("a")),
+        Change::PutToken(token("b")),
+        Change::DeleteToken("b".into()),
+        // Of what is gone already: a use that was told late brings nothing back.
+        Change::UseToken { id: "b".into(), at: START },
+        Change::UseToken { id: "a".into(), at: START },
     ];
     block(store.commit(changes)).unwrap();
     drop(store);
@@ -355,6 +375,8 @@ fn alerts_keep_their_state() {
     let page = store.transitions(Some("r"), START, START, &PageRequest::default()).unwrap();
     assert_eq!(page.items, [(1, transition)]);
     assert_eq!(store.adoptions(), ["x"]);
+    let used = Token { last_used_at: Some(START), ..token("a") };
+    assert_eq!(store.tokens(), [std::sync::Arc::new(used)]);
     assert_eq!(store.target_state("x"), Some((TargetState::Degraded, START)));
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::commit::Key;
 use crate::{
+    access::Token,
     limits,
     model::{
         Accumulator, Agent, AgentMark, AlertInstance, AuditRecord, Event, Labels, ProbeRecord,
@@ -124,6 +125,17 @@ pub enum Change {
     DeleteAdoption(String),
     /// What observations have come to.
     PutAccumulator(Accumulator),
+    /// A bearer token is new.
+    PutToken(Token),
+    /// A token was used; nothing happens where there is none by that id.
+    UseToken {
+        /// The token.
+        id: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A token counts no more.
+    DeleteToken(String),
     /// A user's agent is there, or gone, or watches something else.
     PutAgent(Agent),
     /// A user's agent is forgotten, with its mark.

@@ -1,25 +1,33 @@
-//! What every request passes: Host, Origin, the time it may take, and the headers of the answer.
+//! What every request passes: its limits, Host, Origin, who asks, the time it may take, and the headers of
+//! the answer.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Authority,
+};
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    access::{self, Need, Role, Roles},
+    access::{self, Admission, Limiter, Need, Role, Who},
     limits,
+    monitor::{Caller, Monitor},
     telemetry::events::WebEvents,
 };
 
 use super::{
     failure::ApiError,
+    held::Held,
     hosts::{Hosts, is_same_origin},
+    identity::{Identity, Peer},
+    refusal::Refusal,
     routes::{OTHER, route_of},
+    tls::Tls,
 };
 
 /// Sent with every answer. There is no CORS header at all: no other page may read us.
@@ -34,81 +42,99 @@ const HEADERS: [(HeaderName, &str); 5] = [
 /// What the guard knows; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    hosts: Arc<Hosts>,
-    events: WebEvents,
-}
-
-/// Why a request is refused before anybody reads it.
-#[derive(Debug, PartialEq)]
-enum Refusal {
-    NoHost,
-    Host(String),
-    Origin(String),
-    Role(Role),
+    pub(super) hosts: Hosts,
+    pub(super) tls: Option<Tls>,
+    pub(super) limiter: Limiter,
+    pub(super) events: WebEvents,
+    /// Knows the tokens, and writes refusals down; `None` in tests without a daemon.
+    pub(super) monitor: Option<Monitor>,
 }
 
 impl Guard {
-    pub(super) fn new(hosts: Hosts, events: WebEvents) -> Self {
-        Self { hosts: Arc::new(hosts), events }
+    /// Whether a request may be made, and counts as under way then.
+    async fn admit(&self, request: &Parts, route: &str) -> Result<Admission, Refused> {
+        let (peer, headers) = (peer_of(request), &request.headers);
+        let known = Identity::of(headers, peer, self.monitor.as_ref()).await;
+        // A token that does not count is tried at the pace of its address.
+        let who = known.as_ref().map_or(Who::from_address(peer.0.ip()), |known| known.who(peer));
+        let admission = self.limiter.admit(&who, Instant::now()).map_err(Refusal::Limit);
+        let (identity, known) = match known {
+            Ok(identity) => (identity, Ok(())),
+            Err(unknown) => (Identity::Stranger, Err(Refusal::Unknown(unknown))),
+        };
+        let checked = admission.and_then(|admission| {
+            self.check_page(request)?;
+            known?;
+            check_role(route, &identity)?;
+            Ok(admission)
+        });
+        checked
+            .map_err(|why| Refused { why, caller: identity.caller(peer, call_of(request, route)) })
     }
 
-    fn check(&self, request: &Request, route: &str) -> Result<(), Refusal> {
-        let headers = request.headers();
+    /// Against pages of others in a browser of ours: Host and Origin.
+    fn check_page(&self, request: &Parts) -> Result<(), Refusal> {
+        let headers = &request.headers;
         // An absolute URI goes before the header (RFC 9112, 3.2.2).
-        let host = request.uri().authority().map(Authority::as_str);
+        let host = request.uri.authority().map(Authority::as_str);
         let host = host.or_else(|| text(headers, &header::HOST)).ok_or(Refusal::NoHost)?;
-        if !self.hosts.allow(host) {
+        if !self.hosts.allow(host) && !self.tls.as_ref().is_some_and(|tls| tls.is_named(host)) {
             return Err(Refusal::Host(host.to_owned()));
         }
         match headers.get(header::ORIGIN) {
             Some(origin) if !origin.to_str().is_ok_and(|origin| is_same_origin(origin, host)) => {
                 Err(Refusal::Origin(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
             }
-            _ => check_role(route),
+            _ => Ok(()),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response {
-        let (status, reason, detail, message) = match refusal {
-            Refusal::NoHost => (
-                StatusCode::BAD_REQUEST,
-                "no_host",
-                String::new(),
-                "the request has no Host header".to_owned(),
-            ),
-            Refusal::Host(host) => {
-                let message = format!(
-                    "Host {host:?} is not one of ours: use localhost, a loopback address or the \
-                     address Balefire listens on"
-                );
-                (StatusCode::FORBIDDEN, "host", host, message)
-            }
-            Refusal::Origin(origin) => {
-                let message = format!("pages of {origin:?} may not ask Balefire");
-                (StatusCode::FORBIDDEN, "origin", origin, message)
-            }
-            Refusal::Role(role) => {
-                let message = format!("this needs the role {role}, which nobody has over HTTP");
-                (StatusCode::FORBIDDEN, "role", role.to_string(), message)
-            }
-        };
-        self.events.request_refused(reason, &detail);
-        ApiError { status, kind: "forbidden", message }.into_response()
+    /// Tells the client, the log and the audit.
+    async fn refuse(&self, Refused { why, caller }: Refused) -> Response {
+        let message = why.message();
+        // Limits are for those who ask again and again: neither log nor audit is to be filled by them.
+        let limit = if let Refusal::Limit(excess) = &why { Some(excess.is_news) } else { None };
+        let from = format!("{} from {}", caller.actor, caller.origin);
+        self.events.request_refused(why.reason(), &from, &message, limit.unwrap_or(true));
+        if let (Some(monitor), None) = (&self.monitor, limit) {
+            monitor.note_refusal(&caller, &message).await;
+        }
+        (&why).into_response()
     }
 }
 
-/// Whether everybody may ask for `route`: HTTP knows nobody apart yet, and who comes is a viewer.
-fn check_role(route: &str) -> Result<(), Refusal> {
+/// Why a request is refused, and whose it was.
+struct Refused {
+    why: Refusal,
+    caller: Caller,
+}
+
+/// Where the request comes from; without a connection, in tests, from this host.
+fn peer_of(request: &Parts) -> Peer {
+    let known = request.extensions.get::<Peer>().copied();
+    known.unwrap_or(Peer(SocketAddr::from(([127, 0, 0, 1], 0))))
+}
+
+/// What was asked for, in a bounded number of words: `GET /api/v1/query`.
+fn call_of(request: &Parts, route: &str) -> String {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
+    let method = known.iter().find(|known| *known == request.method);
+    format!("{} {route}", method.map_or("?", Method::as_str))
+}
+
+/// Whether who asks may ask for `route`.
+fn check_role(route: &str, identity: &Identity) -> Result<(), Refusal> {
     let need = match access::route(route) {
         Some(need) => need,
-        // Leads nowhere, and is told so.
-        None if route == OTHER => Need::Nothing,
+        // Leads nowhere, and whoever has a role is told so.
+        None if route == OTHER => Need::AnyRole,
         None => Need::Role(Role::Admin),
     };
-    if need.is_met_by(Roles::from(Role::Viewer)) {
-        Ok(())
-    } else {
-        Err(Refusal::Role(need.least()))
+    let had = identity.roles();
+    match identity {
+        _ if need.is_met_by(had) => Ok(()),
+        Identity::Stranger => Err(Refusal::NoToken),
+        Identity::Local | Identity::Bearer(_) => Err(Refusal::Role { needed: need.least(), had }),
     }
 }
 
@@ -119,9 +145,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// Lets a request through, or refuses it.
 pub(super) async fn watch(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let (start, route) = (Instant::now(), route_of(request.uri().path()));
-    let mut response = match guard.check(&request, route) {
-        Ok(()) => in_time(request, next).await,
-        Err(refusal) => guard.refuse(refusal),
+    let (parts, body) = request.into_parts();
+    let mut response = match guard.admit(&parts, route).await {
+        Ok(admission) => {
+            let request = Request::from_parts(parts, body);
+            in_time(request, next).await.map(|body| Held::until_end_of(body, admission))
+        }
+        Err(refused) => guard.refuse(refused).await,
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -142,18 +172,113 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, routing::get};
+    use std::time::Duration;
+
+    use axum::{
+        Router,
+        body::{Body, HttpBody},
+        routing::get,
+    };
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{telemetry::Telemetry, web::routes::guarded};
+    use crate::{access::Rate, telemetry::Telemetry, web::routes::guarded};
+
+    const LOCAL: &str = "127.0.0.1:40000";
+
+    /// A guard that lets three requests in.
+    fn guard() -> Guard {
+        Guard {
+            hosts: Hosts::new(([127, 0, 0, 1], 9494).into(), &["box.lan".to_owned()]),
+            tls: None,
+            limiter: Limiter::new("http", Rate { per_second: 1, burst: 3, under_way: 3 }),
+            events: WebEvents::new(&Telemetry::new()),
+            monitor: None,
+        }
+    }
+
+    async fn ask_from(guard: Guard, peer: &str, request: http::request::Builder) -> Response {
+        let slow = get(std::future::pending::<()>);
+        let healthy = get(async || "well");
+        let routes = Router::new()
+            .route("/", get(async || "fine"))
+            .route("/-/healthy", healthy)
+            .route("/api/v1/slow", slow);
+        let request = request.extension(Peer(peer.parse().unwrap())).body(Body::empty()).unwrap();
+        guarded(routes, guard).oneshot(request).await.unwrap()
+    }
 
     async fn ask(request: http::request::Builder) -> Response {
-        let hosts = Hosts::new(([127, 0, 0, 1], 9494).into(), None);
-        let guard = Guard::new(hosts, WebEvents::new(&Telemetry::new()));
-        let slow = get(std::future::pending::<()>);
-        let routes = Router::new().route("/", get(async || "fine")).route("/api/v1/slow", slow);
-        guarded(routes, guard).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        ask_from(guard(), LOCAL, request).await
+    }
+
+    #[tokio::test]
+    async fn from_elsewhere_a_token_is_needed() {
+        let asked = async |peer, path: &str| {
+            ask_from(guard(), peer, Request::get(path).header("host", "box.lan")).await
+        };
+        for path in ["/", "/nowhere"] {
+            let refused = asked("192.0.2.7:1", path).await;
+            assert_eq!(refused.status(), 401, "{path}");
+            assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+            has_headers(&refused);
+        }
+        // Whether the daemon lives is no secret.
+        assert_eq!(asked("192.0.2.7:1", "/-/healthy").await.status(), 200);
+        let passed_on = Request::get("/").header("host", "box.lan").header("via", "1.1 proxy");
+        assert_eq!(ask(passed_on).await.status(), 401);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_does_not_count_is_refused_everywhere() {
+        for (shown, challenge) in [
+            ("Bearer bf_0a1b2c3d", "Bearer error=\"invalid_token\""),
+            ("Bearer ", "Bearer error=\"invalid_token\""),
+            ("Basic YTpi", "Bearer"),
+        ] {
+            for path in ["/", "/-/healthy"] {
+                let request = Request::get(path).header("host", "localhost");
+                let refused = ask(request.header("authorization", shown)).await;
+                assert_eq!(refused.status(), 401, "{shown} {path}");
+                assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], challenge);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_too_much_is_told_when_to_try_again() {
+        let guard = guard();
+        let asked = async |peer| {
+            ask_from(guard.clone(), peer, Request::get("/").header("host", "localhost")).await
+        };
+        for _ in 0..3 {
+            assert_eq!(asked(LOCAL).await.status(), 200);
+        }
+        let refused = asked(LOCAL).await;
+        assert_eq!(refused.status(), 429);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        has_headers(&refused);
+        assert_eq!(asked("127.0.0.2:1").await.status(), 200, "others are let in");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(asked(LOCAL).await.status(), 200);
+    }
+
+    /// An answer that nobody has read to its end is under way.
+    #[tokio::test(start_paused = true)]
+    async fn answers_count_until_they_are_sent() {
+        let guard = guard();
+        let asked = async || {
+            ask_from(guard.clone(), LOCAL, Request::get("/").header("host", "localhost")).await
+        };
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            open.push(asked().await);
+            tokio::time::advance(Duration::from_secs(9)).await;
+        }
+        assert_eq!(asked().await.status(), 429);
+        assert_eq!(open[0].body().size_hint().exact(), Some(4), "known as before");
+        open.pop();
+        assert_eq!(asked().await.status(), 200);
     }
 
     #[track_caller]

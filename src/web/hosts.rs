@@ -1,22 +1,25 @@
 //! Which hosts a request may name, against DNS rebinding: a page in a browser that has its own name point to
 //! 127.0.0.1 still sends that name as `Host`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::uri::Authority;
 
-/// The hosts that may stand in `Host`.
+/// The hosts that may stand in `Host`; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     listen: IpAddr,
-    /// Names of the listen address, in lower case.
-    names: Vec<String>,
+    /// Other names of ours, in lower case.
+    names: Arc<[String]>,
 }
 
 impl Hosts {
-    /// Loopback, and where we listen: the address, and the name by which the configuration calls it.
-    pub fn new(listen: SocketAddr, name: Option<&str>) -> Self {
-        let names = name.into_iter().map(str::to_ascii_lowercase).collect();
+    /// Loopback, where we listen, and the names by which others know us.
+    pub fn new(listen: SocketAddr, names: &[String]) -> Self {
+        let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         Self { listen: listen.ip(), names }
     }
 
@@ -50,7 +53,7 @@ mod tests {
 
     #[track_caller]
     fn check(listen: &str, host: &str, allowed: bool) {
-        let hosts = Hosts::new(listen.parse().unwrap(), Some("Box.lan"));
+        let hosts = Hosts::new(listen.parse().unwrap(), &["Box.lan".to_owned()]);
         assert_eq!(hosts.allow(host), allowed, "{host} at {listen}");
     }
 

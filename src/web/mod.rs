@@ -1,7 +1,7 @@
 //! The HTTP listener: metrics for scrapers, Prometheus' API, and whether we are well.
 //!
-//! Everything here is read-only. [`serve`] owns connections and their bounds
-//! (`server`), every request passes the `guard` (Host, Origin, time, headers), and `routes`, a table, leads
+//! Everything here is read-only. [`serve`] owns connections, TLS and their bounds (`server`, `tls`), every
+//! request passes the `guard` (limits, Host, Origin, who asks, time, headers), and `routes`, a table, leads
 //! it to a handler: `pages`, or one of `api`. Answers to queries are written in `result`, all other JSON by
 //! `json`; `compress` makes gzip of it. It asks the monitor, and knows no storage and no loops.
 
@@ -9,13 +9,17 @@ mod api;
 mod compress;
 mod failure;
 mod guard;
+mod held;
 mod hosts;
+mod identity;
 mod json;
 mod pages;
 mod params;
+mod refusal;
 mod result;
 mod routes;
 mod server;
+mod tls;
 
 use crate::{
     monitor::Monitor,
@@ -24,7 +28,8 @@ use crate::{
 };
 
 pub use hosts::Hosts;
-pub use server::serve;
+pub use server::{Door, serve};
+pub use tls::{Tls, TlsOptions, TlsProblem};
 
 /// What the handlers lean on; made once, cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Uri, header};
 use crate::limits;
 
 use super::{
-    AppState, Hosts,
+    AppState,
     api::{metadata, query, rules, series, status, syntax, targets},
     compress,
     failure::ApiError,
@@ -137,8 +137,7 @@ pub(super) fn route_of(path: &str) -> &'static str {
 }
 
 /// All routes behind the guard.
-pub(super) fn router(app: AppState, hosts: Hosts) -> Router {
-    let guard = Guard::new(hosts, app.events.clone());
+pub(super) fn router(app: AppState, guard: Guard) -> Router {
     let add = |router: Router<AppState>, route: &Route| router.route(route.path, (route.serve)());
     guarded(ROUTES.iter().fold(Router::new(), add).with_state(app), guard)
 }

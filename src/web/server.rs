@@ -1,32 +1,42 @@
 //! Connections: accepted, bounded, timed, and drained at the end. On hyper itself, which alone has
 //! a time-out for the head of a request.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, body::Body};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
+use tokio_rustls::server::TlsStream;
+
 use crate::{
+    access::Limiter,
     limits,
     supervise::{StopSignal, Supervisor, TaskContext},
     telemetry::events::WebEvents,
 };
 
-use super::{AppState, Hosts, routes::router};
+use super::{AppState, Hosts, Tls, guard::Guard, identity::Peer, routes::router};
 
 /// The task's name, and that of its connections.
 const TASK: &str = "web";
-/// How often an idle listener says that it is alive.
+/// How often the listener says that it is alive, and looks whether the certificate has changed.
 const BEAT: Duration = Duration::from_secs(5);
 /// A client that takes nothing of what was sent for so long is given up: a large answer waits in memory.
 const READER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -36,18 +46,35 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
 
-/// Serves HTTP on `listener` until it is told to stop; then open requests have
-/// [`limits::DRAIN_TIMEOUT`] to end. `hosts` says which hosts a request may name.
+/// Where HTTP is served, and to whom; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Where.
+    pub listener: Arc<TcpListener>,
+    /// Which hosts a request may name.
+    pub hosts: Hosts,
+    /// The certificate; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+    /// How much each may ask for.
+    pub limiter: Limiter,
+}
+
+/// Serves HTTP at `door` until it is told to stop; then open requests have
+/// [`limits::DRAIN_TIMEOUT`] to end.
 pub async fn serve(
-    listener: Arc<TcpListener>,
-    hosts: Hosts,
+    door: Door,
     app: AppState,
     context: TaskContext,
     supervisor: Supervisor,
 ) -> Result<(), String> {
+    let Door { listener, hosts, tls, limiter } = door;
+    let events = app.events.clone();
+    let monitor = Some(app.monitor.clone());
+    let guard = Guard { hosts, tls: tls.clone(), limiter, events: events.clone(), monitor };
     let server = Server {
-        events: app.events.clone(),
-        service: TowerToHyperService::new(router(app, hosts)),
+        events,
+        tls,
+        service: TowerToHyperService::new(router(app, guard)),
         slots: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX)),
         stop: context.stop.clone(),
         supervisor,
@@ -58,6 +85,7 @@ pub async fn serve(
 
 struct Server {
     events: WebEvents,
+    tls: Option<Tls>,
     service: TowerToHyperService<Router>,
     slots: Arc<Semaphore>,
     stop: StopSignal,
@@ -73,11 +101,14 @@ impl Server {
         loop {
             tokio::select! {
                 () = context.stop.stopped() => return,
-                _ = beats.tick() => context.heartbeat.beat(),
+                _ = beats.tick() => {
+                    context.heartbeat.beat();
+                    self.look_at_certificate();
+                }
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, peer)) => {
                         context.heartbeat.succeeded();
-                        self.open(stream);
+                        self.open(stream, Peer(peer));
                     }
                     Err(error) => {
                         self.events.accept_failed(&error.to_string());
@@ -89,8 +120,16 @@ impl Server {
         }
     }
 
+    /// Files are slow now and then; whether one looks already, the certificate knows.
+    fn look_at_certificate(&self) {
+        if let Some(tls) = self.tls.clone() {
+            let events = self.events.clone();
+            let _detached = spawn_blocking(move || tls.look(&events));
+        }
+    }
+
     /// Starts the connection's task, or closes it where there are too many.
-    fn open(&self, stream: TcpStream) {
+    fn open(&self, stream: TcpStream, peer: Peer) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             self.events.connection_refused(limits::HTTP_CONNECTIONS_MAX);
             refuse(&stream);
@@ -98,10 +137,22 @@ impl Server {
         };
         let (service, events, stop) =
             (self.service.clone(), self.events.clone(), self.stop.clone());
+        let tls = self.tls.clone();
         // Ends by itself; the supervisor aborts it at the latest.
         let _detached = self.supervisor.spawn_child(TASK, async move {
             let _open = (events.connection_opened(), slot);
-            if let Err(error) = converse(stream, service, &stop).await {
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                service.call(request)
+            });
+            let ended = match tls {
+                None => attend(stream, service, &stop).await,
+                Some(tls) => match shake_hands(stream, &tls, &stop).await {
+                    Ok(stream) => converse(stream, service, &stop).await,
+                    Err(reason) => return events.handshake_failed(&reason),
+                },
+            };
+            if let Err(error) = ended {
                 events.connection_failed(&error);
             }
         });
@@ -113,17 +164,48 @@ fn refuse(stream: &TcpStream) {
     let _told: io::Result<usize> = stream.try_write(TOO_MANY);
 }
 
-/// One connection, request after request. hyper's time-out covers the pause between two requests, too.
-async fn converse(
-    stream: TcpStream,
-    service: TowerToHyperService<Router>,
-    stop: &StopSignal,
-) -> Result<(), String> {
+/// A connection with its time-outs set.
+fn prepare(stream: &TcpStream) -> Result<(), String> {
     // Small answers shall not wait for each other.
     stream.set_nodelay(true).map_err(|error| format!("set nodelay: {error}"))?;
     let patience = u32::try_from(READER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    set_tcp_user_timeout(&stream, patience)
-        .map_err(|error| format!("set the reader's time-out: {error}"))?;
+    set_tcp_user_timeout(stream, patience)
+        .map_err(|error| format!("set the reader's time-out: {error}"))
+}
+
+/// The handshake, bounded in time; the connection holds its slot all the while.
+async fn shake_hands(
+    stream: TcpStream,
+    tls: &Tls,
+    stop: &StopSignal,
+) -> Result<TlsStream<TcpStream>, String> {
+    prepare(&stream)?;
+    tokio::select! {
+        done = timeout(limits::HTTP_HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)) => match done {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(_) => Err("it took too long".to_owned()),
+        },
+        () = stop.stopped() => Err("the listener stops".to_owned()),
+    }
+}
+
+/// One plain connection.
+async fn attend<S>(stream: TcpStream, service: S, stop: &StopSignal) -> Result<(), String>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send,
+{
+    prepare(&stream)?;
+    converse(stream, service, stop).await
+}
+
+/// One connection, request after request. hyper's time-out covers the pause between two requests, too.
+async fn converse<I, S>(stream: I, service: S, stop: &StopSignal) -> Result<(), String>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HTTP_HEADER_TIMEOUT)
@@ -176,6 +258,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = Server {
             events: WebEvents::new(&telemetry),
+            tls: None,
             service: TowerToHyperService::new(Router::new().route("/", slow)),
             slots: Arc::new(Semaphore::new(1)),
             stop: context.stop.clone(),
@@ -239,7 +322,7 @@ mod tests {
         let service = TowerToHyperService::new(Router::new().route("/", endless));
         let server = async {
             let (stream, _) = listener.accept().await.unwrap();
-            converse(stream, service, &context.stop).await
+            attend(stream, service, &context.stop).await
         };
         let client = async {
             let mut client = TcpStream::connect(address).await.unwrap();

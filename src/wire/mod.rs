@@ -13,13 +13,17 @@ mod status;
 pub mod to_wire;
 
 pub use from_wire::InvalidField;
-pub use status::{ERROR_DOMAIN, refusal, status};
+pub use status::{ERROR_DOMAIN, excess, refusal, status};
 
 /// Generated from `proto/balefire/v1`.
 #[expect(clippy::pedantic, missing_docs, clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("balefire.v1");
 }
+
+/// The metadata of a call that a peer makes for somebody who shows no token, whatever its value: the call
+/// may read, and no more. Who shows one has it passed on as `authorization`.
+pub const ON_BEHALF: &str = "balefire-on-behalf";
 
 /// The compiled proto files with all they import, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

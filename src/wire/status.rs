@@ -1,6 +1,6 @@
 //! Outcome codes as gRPC statuses.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -18,6 +18,15 @@ pub fn status(code: ErrorCode, message: &str, fields: &[InvalidField]) -> Status
     for invalid in fields {
         details.add_bad_request_violation(&invalid.field, &invalid.description);
     }
+    Status::with_error_details(grpc_code(code), message, details)
+}
+
+/// A status for somebody who asks for too much: `google.rpc.ErrorInfo`, and `google.rpc.RetryInfo` with when
+/// to try again.
+pub fn excess(message: &str, retry_after: Duration) -> Status {
+    let code = ErrorCode::ResourceExhausted;
+    let mut details = ErrorDetails::with_error_info(code.name(), ERROR_DOMAIN, HashMap::new());
+    details.set_retry_info(Some(retry_after));
     Status::with_error_details(grpc_code(code), message, details)
 }
 

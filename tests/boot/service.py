@@ -14,8 +14,9 @@ from guest import Guest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("BALEFIRE_BIN", ROOT / "target/debug"))
 BINDS = ((BIN, "/mnt/bin"), (ROOT / "systemd", "/mnt/systemd"), (ROOT / "packaging", "/mnt/packaging"))
-# The Debian package, where that is what is to be tested.
+# The Debian package, where that is what is to be tested; and the same of a lower version (tests/older-package).
 DEB = pathlib.Path(os.environ["BALEFIRE_DEB"]).resolve() if "BALEFIRE_DEB" in os.environ else None
+OLDER = DEB and DEB.parent / f"older/balefire_0.0.9-1_{DEB.stem.rsplit('_', 1)[1]}.deb"
 UNIT = "balefire.service"
 SOCKET_UNIT = "balefire.socket"
 CONFIG = "/etc/balefire/balefire.toml"
@@ -25,10 +26,12 @@ QUICK = [*CHANNEL_OPTIONS, ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.mi
          ("grpc.max_reconnect_backoff_ms", 200), ("grpc.use_local_subchannel_pool", 1)]
 
 
-def install(guest):
+def install(guest, package=DEB, *options):
     """The package, or by hand as systemd/README.md tells, where it is started at once as the package does."""
-    if DEB:
-        guest.shell(f"apt-get -qq install -y /mnt/deb/{DEB.name}", patience=120)
+    if package:
+        # Where an edited configuration meets another default, nobody is there to be asked.
+        guest.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", "-o", "Dpkg::Options::=--force-confold",
+                  "install", *options, inside(package), patience=120)
         return
     guest.shell("""
         install -m 755 /mnt/bin/balefired /mnt/bin/balefire /mnt/bin/balefire-mcp /usr/bin/
@@ -46,11 +49,17 @@ def install(guest):
     """)
 
 
+def inside(package):
+    """Where a guest has it."""
+    return f"/mnt/deb/{package.relative_to(DEB.parent)}"
+
+
 @contextlib.contextmanager
-def installed(suite, start=True):
-    """A guest with the service, which runs unless it is told not to."""
-    with Guest(suite, (*BINDS, (DEB.parent, "/mnt/deb")) if DEB else BINDS) as guest:
-        install(guest)
+def installed(suite, start=True, package=DEB, binds=()):
+    """A guest with the service, which runs unless it is told not to; `binds` are beside those of all."""
+    packages = ((DEB.parent, "/mnt/deb"),) if DEB else ()
+    with Guest(suite, (*BINDS, *packages, *binds)) as guest:
+        install(guest, package)
         service = Service(guest)
         if not start:
             service.systemctl("stop")

@@ -4,7 +4,7 @@ import re
 import time
 
 from harness import eventually
-from service import CONFIG, SOCKET, UNIT, installed, seconds
+from service import CONFIG, DEB, SOCKET, UNIT, installed, seconds
 
 STATUS = re.compile(r"\d+ of \d+ targets healthy, alerts firing: \d+; http://127\.0\.0\.1:\d+")
 PROBED = '[[targets]]\nname = "{name}"\nkind = "tcp"\naddress = "127.0.0.1:9494"\ninterval = "1h"\n'
@@ -12,7 +12,9 @@ SAMPLE = "boot_kept 42\n"
 # Nobody listens there until somebody does.
 LAMP = '[[targets]]\nname = "lamp"\nkind = "tcp"\naddress = "127.0.0.1:7777"\ninterval = "1h"\nretries = 0\n'
 # As packaging/balefire.catalog has them.
+FIRES, RESOLVED = "b2f1c5e47d0a4c0f9d6e8a35f0c71d01", "b2f1c5e47d0a4c0f9d6e8a35f0c71d02"
 DOWN, UP = "b2f1c5e47d0a4c0f9d6e8a35f0c71d03", "b2f1c5e47d0a4c0f9d6e8a35f0c71d04"
+ERROR, INFO = "3", "6"
 
 
 def is_running_after_the_start_and_stops_in_time(suite):
@@ -118,21 +120,46 @@ def the_journal_finds_what_happened_to_a_target(suite):
         service.configure(LAMP)
         service.systemctl("reload")
         service.cli("targets", "check", "lamp")
-        assert told(service, DOWN) == [("target_down", "lamp", "3")], service.log()
+        assert told(service, DOWN, BALEFIRE_TARGET="lamp") == [ERROR], service.log()
         service.guest.run("systemd-run", "--unit=lamp", "--socket-property=ListenStream=127.0.0.1:7777",
                           "--socket-property=Accept=yes", "/bin/cat")
         service.cli("targets", "check", "lamp", check=True)
-        assert told(service, UP) == [("target_up", "lamp", "6")], service.log()
+        assert told(service, UP, BALEFIRE_TARGET="lamp") == [INFO], service.log()
+        explained(service, DOWN, "Subject: Target lamp is down", '"balefire targets show lamp"')
+        explained(service, UP, "Subject: Target lamp is up")
         plain = service.guest.journal("--unit", UNIT, "--grep", "^Balefire|configuration reloaded")
         assert plain and not any("MESSAGE_ID" in entry for entry in plain), plain
 
 
-def told(service, message_id):
-    """What the journal has under an id of the catalog, and of the target."""
-    names = {DOWN: "target_down", UP: "target_up"}
-    entries = eventually(f"the journal has {names[message_id]}",
-                         lambda: service.guest.journal("--unit", UNIT, f"MESSAGE_ID={message_id}", "BALEFIRE_TARGET=lamp"))
-    return [(names[entry["MESSAGE_ID"]], entry["BALEFIRE_TARGET"], entry["PRIORITY"]) for entry in entries]
+def the_journal_finds_what_became_of_an_alert(suite):
+    with installed(suite) as service:
+        service.configure('[global]\nevaluation_interval = "1s"\n')
+        service.systemctl("reload")
+        service.write("boot_oil 1\n")
+        service.cli("rules", "create", "oil_low", "boot_oil < 10", "--severity", "critical", check=True)
+        assert told(service, FIRES, BALEFIRE_RULE="oil_low") == [ERROR], service.log()
+        service.write("boot_oil 100\n")
+        assert told(service, RESOLVED, BALEFIRE_RULE="oil_low") == [INFO], service.log()
+        # All that is known of the rule, in order, and of no other.
+        entries = service.guest.journal("--unit", UNIT, "BALEFIRE_RULE=oil_low")
+        found = [entry.get("MESSAGE_ID") for entry in entries]
+        assert [one for one in found if one] == [FIRES, RESOLVED], entries
+        assert all("oil_low" in entry["MESSAGE"] for entry in entries), entries
+        explained(service, FIRES, "Subject: Alert oil_low fires", '"balefire alerts ack oil_low"')
+        explained(service, RESOLVED, "Subject: Alert oil_low is resolved", '"balefire alerts history --rule oil_low"')
+
+
+def told(service, message_id, **fields):
+    """The priorities of what the journal has under an id of the catalog, and of a target or a rule."""
+    matches = [f"MESSAGE_ID={message_id}", *(f"{name}={value}" for name, value in fields.items())]
+    entries = eventually(f"the journal has {matches}", lambda: service.guest.journal("--unit", UNIT, *matches))
+    return [entry["PRIORITY"] for entry in entries]
+
+
+def explained(service, message_id, *sentences):
+    """That `journalctl -x` says more of an event, where the package brought the catalog."""
+    said = service.guest.run("journalctl", "--catalog", "--no-pager", "--unit", UNIT, f"MESSAGE_ID={message_id}").stdout
+    assert not DEB or all(sentence in said for sentence in sentences), said
 
 
 def configured(service):
@@ -149,4 +176,5 @@ CASES = (
     a_broken_configuration_leaves_the_old_one_running,
     a_broken_configuration_is_told_before_the_start,
     the_journal_finds_what_happened_to_a_target,
+    the_journal_finds_what_became_of_an_alert,
 )

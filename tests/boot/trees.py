@@ -18,9 +18,16 @@ CACHE = ROOT / ".cache/boot"
 SUITES = ("bookworm", "trixie")
 # Beside what Debian requires everywhere, and apt. `procps` brings kill(1), `faketime` a clock that jumps.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libnss-systemd", "libpam-systemd", "procps", "faketime")
+# Packages that a guest, which has no network, can install: autopkgtest with all that it needs. They are not
+# in the tree itself, so that ours is tested on a Debian with as little as may be.
+LARDER = "/opt/autopkgtest"
+STOCK = (f'mkdir -p "$1{LARDER}/partial" && '
+         f'chroot "$1" apt-get -qq -y -o Dir::Cache::archives={LARDER} install --download-only autopkgtest && '
+         f'rm -r "$1{LARDER}/lock" "$1{LARDER}/partial"')
 RECIPE = ("--quiet", "--variant=minbase", "--mode=root", "--format=tar", f"--include={','.join(PACKAGES)}",
           '--aptopt=APT::Install-Recommends "false"', "--dpkgopt=force-unsafe-io",
-          "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*")
+          "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
+          f"--customize-hook={STOCK}")
 
 
 def tree(suite):

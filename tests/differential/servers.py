@@ -167,7 +167,9 @@ class Balefire(Api):
     """The daemon, without anything that it would do by itself."""
 
     def __init__(self):
-        self.daemon = Daemon('[global]\nevaluation_interval = "1h"\n[discovery]\nenabled = false\n')
+        # As fast as it can be asked.
+        limits = "[limits]\nhttp_requests_per_second = 100000\nhttp_burst = 100000\n"
+        self.daemon = Daemon('[global]\nevaluation_interval = "1h"\n[discovery]\nenabled = false\n' + limits)
 
     def __enter__(self):
         self.daemon.__enter__()

@@ -15,8 +15,9 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
 use crate::{
-    fixture::{Daemon, text},
-    http::get,
+    fixture::{Daemon, eventually, text},
+    http::get_with,
+    tokens::token,
 };
 
 /// Whoever runs the test, and with it the daemon.
@@ -142,15 +143,74 @@ async fn a_command_that_is_refused_says_what_to_write() {
     assert_eq!(refused.code(), Code::PermissionDenied);
 }
 
-/// Over HTTP everybody is a viewer: what reads is there, and nothing else is.
+/// Who asks over HTTP: a name, the headers that say so, and the roles; `None` for whom nobody knows.
+type Asker = (&'static str, Vec<String>, Option<Roles>);
+
+/// Everybody there is: without a token from here and, by way of a proxy, from elsewhere; with a token of each
+/// scope; with tokens that count no more, or never did.
+async fn askers(daemon: &Daemon, address: &str) -> Vec<Asker> {
+    let of =
+        |name: &'static str, scope: &str| (name, vec![bearer(&token(daemon, name, scope, &[]))]);
+    let mut askers = vec![
+        ("nobody", Vec::new(), Some(Role::Viewer.into())),
+        ("elsewhere", vec!["X-Forwarded-For: 192.0.2.7".to_owned()], Some(Roles::NONE)),
+    ];
+    for role in Role::ALL {
+        let (name, headers) = of(role.name(), role.name());
+        askers.push((name, headers, Some(role.into())));
+    }
+    let (name, headers) = of("revoked", "admin");
+    assert!(daemon.cli(&["token", "revoke", name]).status.success());
+    askers.push((name, headers, None));
+    askers.push(("wrong", vec![bearer(&format!("bf_0a1b2c3d_{}", "0".repeat(64)))], None));
+    let expired = vec![bearer(&token(daemon, "expired", "admin", &["--expires", "1s"]))];
+    eventually("it expires", || async {
+        (get_with(address, "/-/healthy", &expired).0 == 401).then_some(())
+    })
+    .await;
+    askers.push(("expired", expired, None));
+    askers
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+/// What an answer must be: its status, where that is sure, and the challenge.
+fn expected(need: Need, roles: Option<Roles>) -> (Option<u16>, String) {
+    match roles {
+        None => (Some(401), "Bearer error=\"invalid_token\"".to_owned()),
+        Some(roles) if need.is_met_by(roles) => (None, String::new()),
+        Some(Roles::NONE) => (Some(401), "Bearer".to_owned()),
+        Some(_) => {
+            let scope = need.least();
+            (Some(403), format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""))
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn every_route_over_http_without_a_token() {
+async fn every_route_over_http_with_each_scope_and_with_none() {
     let daemon = Daemon::start("");
     let address = daemon.status().await.http_address;
-    for (route, need) in access::ROUTES {
-        assert!(need.is_met_by(Role::Viewer.into()), "{route}: nobody could have asked for it");
-        let path = route.replace("{name}", "job");
-        let (status, answer) = get(&address, &path);
-        assert!(!matches!(status, 401 | 403 | 404 | 500..), "{route}: {answer}");
+    let mut wrong = Vec::new();
+    for (name, headers, roles) in askers(&daemon, &address).await {
+        for (route, need) in access::ROUTES {
+            let (status, answer) = get_with(&address, &route.replace("{name}", "job"), &headers);
+            let challenge = answer.lines().find_map(|line| line.strip_prefix("www-authenticate: "));
+            let (wanted, challenged) = expected(*need, roles);
+            let fine = match wanted {
+                Some(wanted) => status == wanted,
+                None => !matches!(status, 401 | 403 | 404 | 500..),
+            };
+            if !fine || challenge.unwrap_or_default() != challenged {
+                wrong.push(format!("{route} of {name}: {status} {challenge:?}"));
+            }
+        }
+        // What leads nowhere is told whoever has a role.
+        let has_role = roles.is_some_and(|roles| !roles.is_empty());
+        let (status, _) = get_with(&address, "/nowhere", &headers);
+        assert_eq!(status == 404, has_role, "{name}: {status}");
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

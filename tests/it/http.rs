@@ -7,11 +7,12 @@ use std::{
 
 use crate::fixture::{Daemon, PATIENCE, eventually};
 
-/// Sends one request as it stands, and reads to the end: the status, and everything else.
-fn exchange(address: &str, head: &str) -> (u16, String) {
+/// Sends one request as it stands, its body behind an empty line, and reads to the end: the status, and everything else.
+pub(crate) fn exchange(address: &str, head: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the daemon listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("more than nothing");
-    write!(stream, "{head}\r\nConnection: close\r\n\r\n").expect("a small request");
+    let (head, body) = head.split_once("\r\n\r\n").unwrap_or((head, ""));
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n{body}").expect("a small request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer that ends");
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -20,7 +21,13 @@ fn exchange(address: &str, head: &str) -> (u16, String) {
 }
 
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+    get_with(address, path, &[])
+}
+
+/// The same with headers, each a line.
+pub(crate) fn get_with(address: &str, path: &str, headers: &[String]) -> (u16, String) {
+    let lines = [format!("GET {path} HTTP/1.1"), format!("Host: {address}")];
+    exchange(address, &[&lines, headers].concat().join("\r\n"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

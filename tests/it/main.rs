@@ -17,5 +17,8 @@ mod hostile;
 mod http;
 mod http_api;
 mod life;
+mod shim;
 mod storage;
 mod targets;
+mod tls;
+mod tokens;

@@ -1,18 +1,18 @@
 //! The checked layer: from the tree to typed settings. One function per table; the calls to `take`
 //! are the schema.
 
+mod http;
 mod target;
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    AlertingOptions, CollectOptions, Config, HttpOptions, ProbeDefaults, ProbingOptions,
+    AlertingOptions, CollectOptions, Config, ProbeDefaults, ProbingOptions,
     layers::{Layers, is_environment},
     section::{Findings, Said, Section, unknown},
     setting::{Bytes, Setting},
@@ -71,7 +71,8 @@ pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> 
     let socket_group = root.optional("socket_group").map(|said| said.value);
     let access = access(root.section("access"));
     let global = global(root.section("global"), environment.as_deref());
-    let http = http(root.section("http"));
+    let http = http::http(root.section("http"), around);
+    let limits = http::limits(root.section("limits"));
     let log = log(root.section("log"));
     let collectors = collectors(root.section("collect"));
     let probing = probing(&mut root, places, around);
@@ -89,6 +90,7 @@ pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> 
         socket_group,
         access,
         http,
+        limits,
         log,
         collect: CollectOptions { interval: global.scrape_interval, collectors },
         probing,
@@ -189,22 +191,6 @@ fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
         return Err(format!("{METRIC_NAME} is the metric's name; use another label"));
     }
     Labels::new(labels.clone()).map(|_| ()).map_err(|error| error.to_string())
-}
-
-fn http(mut section: Section<'_>) -> HttpOptions {
-    let usual = SocketAddr::from(([127, 0, 0, 1], 9494));
-    let listen = section.take_if("listen", usual, |address| {
-        if address.ip().is_loopback() {
-            return Ok(());
-        }
-        let port = address.port();
-        Err(format!(
-            "{address} can be reached from elsewhere, which needs TLS and tokens, which come \
-             later; write \"127.0.0.1:{port}\""
-        ))
-    });
-    section.finish();
-    HttpOptions { listen: listen.value, explicit: !listen.is_default() }
 }
 
 fn log(mut section: Section<'_>) -> LogOptions {

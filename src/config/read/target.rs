@@ -1,14 +1,10 @@
 //! `[[targets]]`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{DAY, MINUTE, SECOND, within};
+use super::{DAY, MINUTE, SECOND, http::credential, within};
 use crate::{
     config::{
         ProbeDefaults,
@@ -250,16 +246,7 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
 
 /// What stands in a file; a relative path is one of systemd's credentials.
 fn secret_file(file: &str, around: &Surroundings) -> Result<String, String> {
-    let path = match around.var("CREDENTIALS_DIRECTORY") {
-        _ if Path::new(file).is_absolute() => PathBuf::from(file),
-        Some(credentials) => Path::new(credentials).join(file),
-        None => {
-            return Err(format!(
-                "{file:?} is neither an absolute path nor, outside of systemd, a credential; \
-                 write a path that begins with \"/\""
-            ));
-        }
-    };
+    let path = credential(file, around)?;
     let text =
         read_bounded(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     match text.trim() {

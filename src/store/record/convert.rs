@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use super::{
     AccumulatorRecord, AcknowledgementRecord, AnswerRecord, AttemptRecord, AuditRecordRecord,
     BadRecord, ChangeRecord, InstanceRecord, InstancesRecord, Kind, MetadataRecord, PhaseRecord,
-    ProbeRecordRecord, RuleRecord, TargetStateRecord, events::encode_event, labels, time,
+    ProbeRecordRecord, RuleRecord, TargetStateRecord, TokenUseRecord, events::encode_event, labels,
+    time,
 };
 use crate::{
     model::{
@@ -69,6 +70,11 @@ pub(in crate::store) fn encode_change(change: &Change, sequence: u64) -> ChangeR
         Change::PutAdoption(name) => Kind::PutAdoption(name.clone()),
         Change::DeleteAdoption(name) => Kind::DeleteAdoption(name.clone()),
         Change::PutAccumulator(accumulator) => Kind::Accumulator(accumulator.into()),
+        Change::PutToken(token) => Kind::Token(token.into()),
+        Change::UseToken { id, at } => {
+            Kind::UseToken(TokenUseRecord { id: id.clone(), at: at.as_millis() })
+        }
+        Change::DeleteToken(id) => Kind::DeleteToken(id.clone()),
         Change::PutAgent(agent) => Kind::PutAgent(agent.into()),
         Change::DeleteAgent(uid) => Kind::DeleteAgent(*uid),
         Change::PutAgentMark(mark) => Kind::AgentMark(mark.into()),
@@ -102,6 +108,9 @@ pub(in crate::store) fn decode_change(record: &ChangeRecord) -> Result<Option<Ch
         Kind::PutAdoption(name) => Change::PutAdoption(name.clone()),
         Kind::DeleteAdoption(name) => Change::DeleteAdoption(name.clone()),
         Kind::Accumulator(accumulator) => Change::PutAccumulator(accumulator.try_into()?),
+        Kind::Token(token) => Change::PutToken(token.try_into()?),
+        Kind::UseToken(used) => Change::UseToken { id: used.id.clone(), at: time(used.at) },
+        Kind::DeleteToken(id) => Change::DeleteToken(id.clone()),
         Kind::PutAgent(agent) => Change::PutAgent(agent.into()),
         Kind::DeleteAgent(uid) => Change::DeleteAgent(*uid),
         Kind::AgentMark(mark) => Change::PutAgentMark(mark.into()),

@@ -7,12 +7,14 @@
 mod agent;
 mod convert;
 mod events;
+mod token;
 
 use prost::Message;
 
 use crate::{model::Labels, time::Timestamp};
 
 pub(super) use convert::{decode_change, encode_change};
+use token::{TokenRecord, TokenUseRecord};
 
 /// A record that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ pub(super) struct ChangeRecord {
     pub sequence: u64,
     #[prost(
         oneof = "Kind",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub kind: Option<Kind>,
 }
@@ -89,6 +91,12 @@ pub(super) enum Kind {
     TargetChanged(TargetChangedRecord),
     #[prost(message, tag = "16")]
     ConfigReloaded(ConfigReloadedRecord),
+    #[prost(message, tag = "20")]
+    Token(TokenRecord),
+    #[prost(message, tag = "21")]
+    UseToken(TokenUseRecord),
+    #[prost(string, tag = "22")]
+    DeleteToken(String),
     #[prost(message, tag = "17")]
     PutAgent(AgentRecord),
     #[prost(uint32, tag = "18")]

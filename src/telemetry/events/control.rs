@@ -23,7 +23,7 @@ impl ControlEvents {
             "Connections and requests on the control socket that were refused.",
             &["reason"],
         );
-        for reason in ["peer", "role", "connections"] {
+        for reason in ["peer", "role", "connections", "rate", "under_way", "identities"] {
             // So that the counters stand at zero before the first refusal.
             let _ = refused.with_label_values(&[reason]);
         }
@@ -68,6 +68,14 @@ impl ControlEvents {
         let reason = if has_role { "role" } else { "peer" };
         self.refused.with_label_values(&[reason]).inc();
         warn!(uid, call, "request refused: {why}");
+    }
+
+    /// A user asked for too much: more than `bound`. Logged where that is news.
+    pub fn call_limited(&self, uid: u32, bound: &str, why: &str, is_news: bool) {
+        self.refused.with_label_values(&[bound]).inc();
+        if is_news {
+            warn!(uid, "request refused: {why}");
+        }
     }
 
     /// A connection was closed at once because there are too many.

@@ -18,6 +18,8 @@ pub struct WebEvents {
     accepts_failed: IntCounter,
     requests: IntCounterVec,
     requests_refused: IntCounterVec,
+    handshakes_failed: IntCounter,
+    certificates: IntCounterVec,
     durations: HistogramVec,
 }
 
@@ -55,8 +57,17 @@ impl WebEvents {
             ),
             requests_refused: telemetry.counter_vec(
                 "balefire_http_requests_refused_total",
-                "HTTP requests refused because of their Host or Origin.",
+                "HTTP requests refused: for their Host, Origin, token or role, or because there were too many.",
                 &["reason"],
+            ),
+            handshakes_failed: telemetry.counter(
+                "balefire_http_tls_handshakes_failed_total",
+                "TLS handshakes that failed or took too long.",
+            ),
+            certificates: telemetry.counter_vec(
+                "balefire_http_certificate_changes_total",
+                "Changes of the certificate's files, by what came of them.",
+                &["outcome"],
             ),
             durations: telemetry.histogram_vec(
                 "balefire_http_request_duration_seconds",
@@ -91,10 +102,30 @@ impl WebEvents {
         tracing::warn!(error, "could not accept an HTTP connection");
     }
 
-    /// A request named a host or an origin that it may not.
-    pub fn request_refused(&self, reason: &str, detail: &str) {
+    /// A request may not be made; `who` asked. Logged where that is news.
+    pub fn request_refused(&self, reason: &str, who: &str, why: &str, is_news: bool) {
         self.requests_refused.with_label_values(&[reason]).inc();
-        tracing::warn!(reason, detail, "HTTP request refused");
+        if is_news {
+            tracing::warn!(reason, who, "HTTP request refused: {why}");
+        }
+    }
+
+    /// A client did not get through the TLS handshake.
+    pub fn handshake_failed(&self, reason: &str) {
+        self.handshakes_failed.inc();
+        tracing::debug!(reason, "TLS handshake failed");
+    }
+
+    /// Another certificate is shown from now on.
+    pub fn certificate_loaded(&self) {
+        self.certificates.with_label_values(&["loaded"]).inc();
+        tracing::info!("the certificate of HTTP has changed: the new one is in use");
+    }
+
+    /// The files have changed, and cannot be used.
+    pub fn certificate_refused(&self, reason: &str) {
+        self.certificates.with_label_values(&["refused"]).inc();
+        tracing::error!("the new certificate of HTTP cannot be used, the old one stays: {reason}");
     }
 
     /// A request was answered.
