@@ -98,6 +98,12 @@ async fn health_series(service: &Daemon, server: &str) -> Vec<f64> {
     vector.entries.iter().filter_map(|entry| Some(entry.sample.as_ref()?.value)).collect()
 }
 
+/// Waits for these values: the book of targets knows before the store does.
+async fn await_health_series(service: &Daemon, server: &str, expected: &[f64]) {
+    let is_so = || async { (health_series(service, server).await == expected).then_some(()) };
+    eventually(&format!("the health of {server} is {expected:?}"), is_so).await;
+}
+
 async fn history(service: &Daemon, name: &str) -> Vec<ProbeRecord> {
     let request =
         ListTargetHistoryRequest { name: name.into(), page_size: 1000, ..Default::default() };
@@ -128,7 +134,7 @@ async fn an_agent_makes_its_users_servers_visible() {
     assert_eq!((own.kind.as_str(), own.transport.as_str()), ("mcp", "stdio"));
     assert!(own.source.starts_with(&format!("agent of {user}: ")), "{own:?}");
     assert!(own.endpoint.starts_with(SERVER) && !own.protocol_version.is_empty(), "{own:?}");
-    assert_eq!(health_series(&service, &own.name).await, [1.0]);
+    await_health_series(&service, &own.name, &[1.0]).await;
 
     let found = target_of(&service, "time", TargetState::Unknown).await;
     assert!(!found.probed && !format!("{found:?}").contains("hush"), "{found:?}");
@@ -165,11 +171,12 @@ async fn what_a_gone_agent_leaves_is_stale() {
     let own = target_of(&service, "own", TargetState::Healthy).await;
 
     // The agent dies: what is known of its targets is that nobody knows.
+    await_health_series(&service, &own.name, &[1.0]).await;
     let home = agent.kill();
     let stale = target_of(&service, "own", TargetState::Unknown).await;
     let reason = "stale: the agent of ";
     assert!(stale.error.starts_with(reason), "{stale:?}");
-    assert_eq!(health_series(&service, &own.name).await, [0.0; 0]);
+    await_health_series(&service, &own.name, &[]).await;
     let checked = service.cli(&["targets", "check", &own.name]);
     assert_eq!(checked.status.code(), Some(1), "{}", text(&checked));
     assert!(text(&checked).contains(reason), "{}", text(&checked));
