@@ -192,8 +192,9 @@ impl Running {
         spawn_listeners(&supervisor, &monitor, &base, doors);
         prober.set_own_doors(own_doors(&config, http));
         spawn_loops(&supervisor, loops);
-        spawn_agents(&supervisor, &monitor, config.storage.history_retention);
         declare(&monitor).await?;
+        // Only now: what agents left is told to be stale once, and is to be there then.
+        spawn_agents(&supervisor, &monitor, config.storage.history_retention);
 
         let running = Self {
             overrides,

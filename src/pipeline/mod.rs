@@ -4,7 +4,7 @@
 //!
 //! The loops know the store, the collectors, the prober and the alert step; they know no transport
 //! and no configuration file. What others need of a loop is a small handle: [`Targets`] and
-//! [`probing::Handle`], [`collecting::Handle`], [`RuleBook`], and the [`Bus`] of events.
+//! [`probing::Handle`], [`collecting::Handle`] and [`RuleBook`].
 //! Start reading at [`collecting`], the simplest.
 
 pub mod collecting;

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests/peers"))
 
 import guest
 import service
+import test_agent
 import test_confined
 import test_guest
 import test_life

@@ -73,6 +73,11 @@ def await_state(service, name, state):
     return eventually(f"{name} is {state}", found)
 
 
+def await_health(service, name, health):
+    """The list of targets knows before the store does."""
+    eventually(f"the health of {name} is {health}", lambda: service.value(f'mcp_server_health{{server="{name}"}}') == health)
+
+
 def users_agents_show_their_servers_each_under_its_users_name(suite):
     with installed(suite) as service:
         install(service)
@@ -82,7 +87,7 @@ def users_agents_show_their_servers_each_under_its_users_name(suite):
             own = await_state(service, f"{user.name}/own", "healthy")
             assert own["source"].startswith(f"agent of {user.name}: /home/{user.name}/.config/balefire/"), own
             assert (own["kind"], own["transport"]) == ("mcp", "stdio"), own
-            assert service.value(f'mcp_server_health{{server="{user.name}/own"}}') == 1
+            await_health(service, own["name"], 1)
             said = user.show("StatusText")
             assert re.fullmatch(rf"\d of \d targets healthy; reports to {SOCKET} as {user.name}", said), said
         listed = service.cli("--output", "json", "targets", "list").stdout
@@ -109,7 +114,7 @@ def users_agents_show_their_servers_each_under_its_users_name(suite):
         assert ada.show("Result") == "success" and ada.processes() == []
         gone = await_state(service, "ada/own", "unknown")
         assert gone["error"].startswith("stale: the agent of ada has been gone since "), gone
-        assert service.value('mcp_server_health{server="ada/own"}') is None
+        await_health(service, "ada/own", None)
         assert target(service, "bob/own")["state"] == "healthy"
         service.guest.run("systemctl", "restart", UNIT)
         eventually("the reason is told again", lambda: target(service, "ada/own")["error"] == gone["error"])

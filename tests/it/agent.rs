@@ -98,6 +98,12 @@ async fn health_series(service: &Daemon, server: &str) -> Vec<f64> {
     vector.entries.iter().filter_map(|entry| Some(entry.sample.as_ref()?.value)).collect()
 }
 
+/// Waits for these values: the book of targets knows before the store does.
+async fn await_health_series(service: &Daemon, server: &str, expected: &[f64]) {
+    let is_so = || async { (health_series(service, server).await == expected).then_some(()) };
+    eventually(&format!("the health of {server} is {expected:?}"), is_so).await;
+}
+
 async fn history(service: &Daemon, name: &str) -> Vec<ProbeRecord> {
     let request =
         ListTargetHistoryRequest { name: name.into(), page_size: 1000, ..Default::default() };
@@ -128,7 +134,7 @@ async fn an_agent_makes_its_users_servers_visible() {
     assert_eq!((own.kind.as_str(), own.transport.as_str()), ("mcp", "stdio"));
     assert!(own.source.starts_with(&format!("agent of {user}: ")), "{own:?}");
     assert!(own.endpoint.starts_with(SERVER) && !own.protocol_version.is_empty(), "{own:?}");
-    assert_eq!(health_series(&service, &own.name).await, [1.0]);
+    await_health_series(&service, &own.name, &[1.0]).await;
 
     let found = target_of(&service, "time", TargetState::Unknown).await;
     assert!(!found.probed && !format!("{found:?}").contains("hush"), "{found:?}");
@@ -154,8 +160,8 @@ async fn an_agent_makes_its_users_servers_visible() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_a_gone_agent_leaves_is_stale_and_nothing_is_lost() {
-    let (port, accepted) = counting_port();
+async fn what_a_gone_agent_leaves_is_stale() {
+    let (port, _) = counting_port();
     let service = Daemon::start(SERVICE);
     let socket = service.home().path("sock");
     let agent = users_home(port).start_agent(&socket);
@@ -165,11 +171,12 @@ async fn what_a_gone_agent_leaves_is_stale_and_nothing_is_lost() {
     let own = target_of(&service, "own", TargetState::Healthy).await;
 
     // The agent dies: what is known of its targets is that nobody knows.
+    await_health_series(&service, &own.name, &[1.0]).await;
     let home = agent.kill();
     let stale = target_of(&service, "own", TargetState::Unknown).await;
     let reason = "stale: the agent of ";
     assert!(stale.error.starts_with(reason), "{stale:?}");
-    assert_eq!(health_series(&service, &own.name).await, [0.0; 0]);
+    await_health_series(&service, &own.name, &[]).await;
     let checked = service.cli(&["targets", "check", &own.name]);
     assert_eq!(checked.status.code(), Some(1), "{}", text(&checked));
     assert!(text(&checked).contains(reason), "{}", text(&checked));
@@ -185,9 +192,17 @@ async fn what_a_gone_agent_leaves_is_stale_and_nothing_is_lost() {
     let agent = home.start_agent(&socket);
     target_of(&service, "own", TargetState::Healthy).await;
     target_of(&service, "time", TargetState::Healthy).await;
+    drop(agent);
+    service.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_lost_while_the_service_is_away() {
+    let (port, accepted) = counting_port();
+    let service = Daemon::start(SERVICE);
+    let agent = users_home(port).start_agent(&service.home().path("sock"));
     let port = target_of(&service, "port", TargetState::Healthy).await;
 
-    // The service dies, and the agent goes on.
     let service = service.kill();
     let then = accepted.load(Ordering::SeqCst);
     eventually("probes go on without a service", || async {
@@ -195,15 +210,18 @@ async fn what_a_gone_agent_leaves_is_stale_and_nothing_is_lost() {
     })
     .await;
     let service = service.start();
-    let probed = accepted.load(Ordering::SeqCst);
     let kept = eventually("every probe is in the history", || async {
+        // In this order: a probe that is under way may not have been told of.
+        let probed = accepted.load(Ordering::SeqCst);
         Some(history(&service, &port.name).await).filter(|kept| kept.len() >= probed)
     })
     .await;
     let times: BTreeSet<_> =
         kept.iter().map(|probe| probe.started_at.map(|at| (at.seconds, at.nanos))).collect();
     assert_eq!(times.len(), kept.len(), "none twice");
-    assert_eq!(target_of(&service, "own", TargetState::Healthy).await.error, "");
+    // Who was away was the service: of the agent's targets nobody lost sight.
+    let own = target_of(&service, "own", TargetState::Healthy).await;
+    assert_eq!(own.error, "");
 
     drop(agent);
     service.assert_sound().await;
