@@ -5,6 +5,9 @@ use std::{error::Error, io, path::PathBuf};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+/// The error of a connection on which nobody says anything.
+pub(super) const SILENT: io::ErrorKind = io::ErrorKind::TimedOut;
+
 /// Why no socket could be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -42,6 +45,12 @@ pub enum ClientError {
     #[error("{reason}; start one with `balefired`, or `systemctl start balefire`")]
     NotRunning {
         /// Where it was looked for, or how the connection broke.
+        reason: String,
+    },
+    /// The socket is there, and nobody behind it says anything.
+    #[error("{reason}; `systemctl status balefire` tells why")]
+    Silent {
+        /// Where, and for how long.
         reason: String,
     },
     /// This user may not talk to the daemon.
@@ -88,7 +97,7 @@ impl ClientError {
     /// Whether the call came to nobody who could say yes or no.
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::NotRunning { .. } | Self::PermissionDenied { .. } => true,
+            Self::NotRunning { .. } | Self::Silent { .. } | Self::PermissionDenied { .. } => true,
             // A role that is missing is a "no" of a daemon that was reached.
             Self::Refused { code, .. } => *code == Code::Unavailable,
         }
@@ -114,6 +123,9 @@ impl From<Status> for ClientError {
         if let Some(error) = connect_error(&status) {
             return error.into();
         }
+        if let Some(reason) = silence(&status) {
+            return Self::Silent { reason };
+        }
         if is_broken_transport(&status) {
             let reason = "the connection to the daemon broke".to_owned();
             return Self::NotRunning { reason };
@@ -130,14 +142,21 @@ impl From<Status> for ClientError {
 
 /// The connector's own error, where the status wraps one.
 fn connect_error(status: &Status) -> Option<&ConnectError> {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
+    causes(status).find_map(|cause| cause.downcast_ref())
+}
+
+/// What is said of a daemon that says nothing, where the status wraps that.
+fn silence(status: &Status) -> Option<String> {
+    let silent = |error: &&io::Error| error.kind() == SILENT;
+    let found = causes(status).find_map(|cause| cause.downcast_ref::<io::Error>().filter(silent));
+    found.map(ToString::to_string)
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |cause| {
+        let cause = *cause;
+        cause.source()
+    })
 }
 
 /// Whether the status was made on this side, because the connection went away under the call.

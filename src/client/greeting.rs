@@ -1,20 +1,25 @@
-//! A socket that notes when its other end first said something.
+//! A socket that notes when its other end first said something, and does not wait for that for ever.
 
 use std::{
     io,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
+    time::{Sleep, sleep},
 };
 
-use super::retry::UNGREETED;
+use super::{error::SILENT, retry::UNGREETED};
+
+/// How long a daemon may take to say something: one that starts has its log to read first.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far the latest connection has come; shared by all connections of a client.
 #[derive(Clone, Debug, Default)]
@@ -49,21 +54,35 @@ impl Progress {
     }
 }
 
-/// A connection whose end before the first byte is an error of its own ([`UNGREETED`]).
+/// A connection whose end before the first byte is an error of its own ([`UNGREETED`]), as is silence
+/// ([`SILENT`]).
 #[derive(Debug)]
 pub(super) struct Greeted {
     stream: UnixStream,
     progress: Progress,
+    patience: Pin<Box<Sleep>>,
     has_spoken: bool,
 }
 
 impl Greeted {
     pub(super) fn new(stream: UnixStream, progress: Progress) -> Self {
-        Self { stream, progress, has_spoken: false }
+        let patience = Box::pin(sleep(PATIENCE));
+        Self { stream, progress, patience, has_spoken: false }
     }
 
     fn ended<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| if self.has_spoken { error } else { ungreeted() })
+    }
+
+    /// Where the other end is silent: waits for it, and gives it up in time.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_spoken {
+            return Poll::Pending;
+        }
+        ready!(self.patience.as_mut().poll(context));
+        let socket = self.progress.waited_for().unwrap_or_default();
+        let silence = format!("nobody has answered on {} for {PATIENCE:?}", socket.display());
+        Poll::Ready(Err(io::Error::new(SILENT, silence)))
     }
 }
 
@@ -78,7 +97,9 @@ impl AsyncRead for Greeted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) else {
+            return self.wait(context);
+        };
         let has_more = buffer.filled().len() > before;
         if has_more && !self.has_spoken {
             self.has_spoken = true;
@@ -95,7 +116,7 @@ impl AsyncWrite for Greeted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         Poll::Ready(self.ended(written))
     }
 
@@ -105,7 +126,7 @@ impl AsyncWrite for Greeted {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.stream);
-        let written = std::task::ready!(stream.poll_write_vectored(context, bytes));
+        let written = ready!(stream.poll_write_vectored(context, bytes));
         Poll::Ready(self.ended(written))
     }
 

@@ -221,6 +221,22 @@ mod tests {
         assert!(matches!(error, ClientError::NotRunning { .. }), "{error:?}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_says_nothing_is_not_waited_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("control.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let connection = Connection::open(Some(&socket));
+        let began = tokio::time::Instant::now();
+        let error = call(&connection).await;
+        assert!(matches!(error, ClientError::Silent { .. }), "{error:?}");
+        assert!(error.is_unreachable() && began.elapsed() < Duration::from_secs(35));
+        let text = error.to_string();
+        assert!(text.contains(&socket.display().to_string()), "{text}");
+        assert!(text.contains("systemctl status balefire"), "{text}");
+        assert_eq!(connection.waits_for(), Some(socket));
+    }
+
     #[tokio::test]
     async fn takes_the_first_socket_that_answers() {
         let dir = tempfile::tempdir().unwrap();

@@ -33,7 +33,10 @@ use tower::Service;
 
 use crate::wire;
 
-use super::{ANSWER_BYTES_MAX, error::ConnectError};
+use super::{
+    ANSWER_BYTES_MAX,
+    error::{ConnectError, SILENT},
+};
 
 /// How often a call is made at most.
 const TRIES: u32 = 5;
@@ -198,7 +201,8 @@ fn fate(error: &(dyn std::error::Error + 'static)) -> Fate {
     let mut fate = Fate::Final;
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<ConnectError>() {
+        let is_silent = |error: &io::Error| error.kind() == SILENT;
+        if error.is::<ConnectError>() || error.downcast_ref().is_some_and(is_silent) {
             return Fate::Final;
         }
         if is_untouched(error) {
