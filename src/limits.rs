@@ -111,7 +111,7 @@ pub const AGENT_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Results that an agent keeps while the service is away.
 pub const AGENT_QUEUE_MAX: usize = 10_000;
 /// What the service may have asked of one agent at once.
-pub const AGENT_REQUESTS_MAX: usize = 16;
+pub const AGENT_REQUESTS_MAX: usize = 2 * PROBES_CONCURRENT_MAX;
 /// How often an agent says something.
 pub const AGENT_HEARTBEAT: Duration = Duration::from_secs(5);
 /// An agent that said nothing for so long counts as gone.

@@ -46,7 +46,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("mcp", 4, &["client", "model", "wire"]),
+    ("mcp", 4, &["access", "client", "model", "wire"]),
     ("agent", 5, &["client", "discover", "model", "pipeline", "probe", "supervise", "wire"]),
     (
         "monitor",

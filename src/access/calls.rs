@@ -114,8 +114,8 @@ pub const CALLS: &[Call] = &[
     rpc(REFLECTION_ALPHA, "ServerReflectionInfo", Need::AnyRole),
 ];
 
-/// Every route over HTTP. Who comes without a token, which is everybody so far, is a viewer: HTTP listens
-/// on loopback only. Whether the daemon lives may be asked by everybody, wherever it listens.
+/// Every route over HTTP. Who comes from this host without a token is a viewer. Whether the daemon lives
+/// may be asked by everybody, wherever it listens.
 pub const ROUTES: &[(&str, Need)] = &[
     ("/-/healthy", Need::Nothing),
     ("/-/ready", Need::Nothing),

@@ -23,18 +23,29 @@ pub enum Who {
     User(u32),
     /// The bearer of a token, by its id.
     Token(String),
-    /// Whoever comes from an address without one.
+    /// Whoever comes from an address elsewhere without one.
     Address(IpAddr),
+    /// Whoever is on this host, without one.
+    Local,
+    /// … and asks no more than whether we are well: that is to be answered when all else is too much.
+    Watcher,
+    /// Whoever a proxy on this host lets in, without one.
+    Forwarded,
 }
 
 impl Who {
-    /// Whoever comes from there. Of IPv6, the network: one host has 2^64 addresses.
+    /// Whoever comes from there.
     pub fn from_address(address: IpAddr) -> Self {
-        const HOST_BITS: u128 = u64::MAX as u128;
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !HOST_BITS).into()),
-            v4 @ IpAddr::V4(_) => v4,
-        })
+        Self::Address(network(address))
+    }
+}
+
+/// As much of an address as tells hosts apart. Of IPv6, the network: one host has 2^64 addresses.
+pub fn network(address: IpAddr) -> IpAddr {
+    const HOST_BITS: u128 = u64::MAX as u128;
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => IpAddr::V6((v6.to_bits() & !HOST_BITS).into()),
+        same => same,
     }
 }
 

@@ -5,6 +5,7 @@
 //! file.
 
 mod calls;
+mod forwarded;
 mod limiter;
 mod refusal;
 mod role;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub use calls::{CALLS, Call, ROUTES, call, route};
-pub use limiter::{Admission, Bound, Excess, Limiter, Rate, Rates, Who};
+pub use forwarded::is_forwarded;
+pub use limiter::{Admission, Bound, Excess, Limiter, Rate, Rates, Who, network};
 pub use refusal::Refusal;
 pub use role::{Need, Role, Roles};
 pub use rules::{Group, InvalidSubject, Peer, Rules, Subject, Surroundings};

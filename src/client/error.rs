@@ -47,6 +47,12 @@ pub enum ClientError {
         /// Where it was looked for, or how the connection broke.
         reason: String,
     },
+    /// The connection went away under the call.
+    #[error(
+        "the connection to the daemon broke, and nobody knows whether this was carried out: look \
+         (`balefire status`), then try again"
+    )]
+    Broken,
     /// The socket is there, and nobody behind it says anything.
     #[error("{reason}; `systemctl status balefire` tells why")]
     Silent {
@@ -94,10 +100,23 @@ impl ClientError {
         matches!(self, Self::Refused { code: Code::NotFound, .. })
     }
 
+    /// Whether the same call may be answered later: a daemon that is away comes back, one that has too much
+    /// to do will have less.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::PermissionDenied { .. } => false,
+            Self::Refused { code: Code::ResourceExhausted, .. } => true,
+            _ => self.is_unreachable(),
+        }
+    }
+
     /// Whether the call came to nobody who could say yes or no.
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::NotRunning { .. } | Self::Silent { .. } | Self::PermissionDenied { .. } => true,
+            Self::NotRunning { .. }
+            | Self::Broken
+            | Self::Silent { .. }
+            | Self::PermissionDenied { .. } => true,
             // A role that is missing is a "no" of a daemon that was reached.
             Self::Refused { code, .. } => *code == Code::Unavailable,
         }
@@ -127,8 +146,7 @@ impl From<Status> for ClientError {
             return Self::Silent { reason };
         }
         if is_broken_transport(&status) {
-            let reason = "the connection to the daemon broke".to_owned();
-            return Self::NotRunning { reason };
+            return Self::Broken;
         }
         let message = match status.code() {
             Code::DeadlineExceeded | Code::Cancelled if status.message().is_empty() => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Streaming;
 
-use crate::wire::v1;
+use crate::wire::{self, v1};
 
 use super::{ClientError, Connection, take};
 
@@ -25,8 +25,12 @@ impl Events {
         connection: &Connection,
         request: v1::SubscribeRequest,
     ) -> Result<Self, ClientError> {
-        let answers = take(connection.events().subscribe(request).await)?;
-        Ok(Self { connection: connection.clone(), request, answers })
+        let answer = connection.events().subscribe(request).await?;
+        let begins_after = answer.metadata().get(wire::BEGINS_AFTER);
+        let begins_after = begins_after.and_then(|number| number.to_str().ok()?.parse().ok());
+        let after_sequence = request.after_sequence.or(begins_after);
+        let request = v1::SubscribeRequest { after_sequence, ..request };
+        Ok(Self { connection: connection.clone(), request, answers: answer.into_inner() })
     }
 
     /// The next event; `None` at the end of those that were asked for.
@@ -44,7 +48,7 @@ impl Events {
         loop {
             tokio::time::sleep(PAUSE).await;
             match take(self.connection.events().subscribe(self.request).await) {
-                Err(error) if error.is_unreachable() => {}
+                Err(error) if error.may_pass() => {}
                 answered => {
                     self.answers = answered?;
                     return Ok(());

@@ -250,8 +250,7 @@ impl Pending {
 
     fn answer(&mut self, outcome: v1::AgentOutcome) {
         let Some(reply) = self.waiting.remove(&outcome.request_id) else { return };
-        let mut error = outcome.error;
-        error.truncate(error.floor_char_boundary(limits::AGENT_TEXT_BYTES_MAX));
+        let error = crate::wire::agent::cut(outcome.error, limits::AGENT_TEXT_BYTES_MAX);
         let _gone = reply.send(if error.is_empty() { Ok(()) } else { Err(error) });
     }
 }

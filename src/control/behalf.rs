@@ -24,15 +24,12 @@ pub(super) enum Behalf {
 
 impl Behalf {
     /// What a call says of it. Without a monitor, in tests, no token counts.
-    pub(super) async fn of(
-        headers: &HeaderMap,
-        monitor: Option<&Monitor>,
-    ) -> Result<Self, InvalidToken> {
+    pub(super) fn of(headers: &HeaderMap, monitor: Option<&Monitor>) -> Result<Self, InvalidToken> {
         match headers.get(header::AUTHORIZATION) {
             Some(shown) => {
                 let text = shown.to_str().ok().and_then(bearer).ok_or(InvalidToken::Malformed)?;
                 let monitor = monitor.ok_or(InvalidToken::Unknown)?;
-                Ok(Self::Bearer(monitor.token(text).await?))
+                Ok(Self::Bearer(monitor.token(text)?))
             }
             None if headers.contains_key(ON_BEHALF) => Ok(Self::Anybody),
             None => Ok(Self::Own),

@@ -8,7 +8,7 @@ use crate::{
     supervise::StopSignal,
     time::Clock,
     wire::{
-        to_wire,
+        self, to_wire,
         v1::{self, events_service_server::EventsService},
     },
 };
@@ -46,7 +46,11 @@ impl EventsService for Events {
         let events = self.monitor.subscribe(first)?;
         let clock = self.clock.clone();
         let listener = Listener { events, clock, until_now: request.until_now };
-        Ok(Response::new(until_stopped(listener.answers(), self.stop.clone())))
+        let begins_after = listener.events.heard();
+        let answers = until_stopped(listener.answers(), self.stop.clone());
+        let mut response = Response::new(answers);
+        response.metadata_mut().insert(wire::BEGINS_AFTER, begins_after.into());
+        Ok(response)
     }
 }
 

@@ -170,7 +170,7 @@ where
     let (mut head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let peer = head.extensions.get::<Peer>().cloned().unwrap_or_else(Peer::unknown);
-    let behalf = Behalf::of(&head.headers, keeper.monitor.as_ref()).await;
+    let behalf = Behalf::of(&head.headers, keeper.monitor.as_ref());
     let bearer = behalf.as_ref().ok().and_then(Behalf::token).cloned();
     let (call, admission, is_admin) = match keeper.judge(&peer, &behalf, &path) {
         Verdict::Serve { call, admission, is_admin } => (call, admission, is_admin),

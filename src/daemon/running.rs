@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     access::{Access, Limiter},
@@ -430,17 +430,26 @@ pub(super) fn task(name: &'static str, policy: Policy, phase: Phase) -> TaskSpec
     TaskSpec { name, policy, phase, beat_within: Some(BEAT_WITHIN) }
 }
 
-/// Where others can reach us somebody must be able to show who they are: refuses to start where nobody can.
+/// Where others can reach us somebody must be able to show who they are: refuses to start where there
+/// never was a token. Where the last one has expired, it says so: to be down would help nobody.
 fn check_tokens(config: &Config, store: &Store, now: Timestamp) -> anyhow::Result<()> {
     let listen = config.http.listen;
-    let has_token = || store.tokens().iter().any(|token| !token.is_expired(now));
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let tokens = store.tokens();
     ensure!(
-        listen.ip().is_loopback() || has_token(),
-        "{listen} can be reached from elsewhere, and there is no token to come with: start once with \
-         `--listen 127.0.0.1:{}`, make one with `balefire token create NAME --scope viewer`, and start \
-         again",
+        !tokens.is_empty(),
+        "{listen} can be reached from elsewhere, and there is no token to come with: let it listen on \
+         127.0.0.1:{} (`[http] listen`) and restart it, make one with `balefire token create NAME --scope \
+         viewer`, then let it listen elsewhere",
         listen.port()
     );
+    if tokens.iter().all(|token| token.is_expired(now)) {
+        warn!(
+            "all tokens have expired: from elsewhere nobody can ask until `balefire token create` made one"
+        );
+    }
     Ok(())
 }
 

@@ -69,8 +69,8 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err(format!(
-        "{} is not a loopback address: beyond this host it would need TLS and tokens, which the shim \
-         does not have; use 127.0.0.1:{} and put a proxy that has them in front",
+        "{} is not a loopback address: beyond this host it would need TLS, which the shim does not \
+         have; use 127.0.0.1:{} behind a proxy that has, whose callers come with tokens",
         address.ip(),
         address.port()
     ))

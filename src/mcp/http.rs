@@ -8,7 +8,7 @@ use std::{convert::Infallible, future::Future, io::Write, net::SocketAddr, pin::
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -23,7 +23,7 @@ use tokio::{
     time,
 };
 
-use crate::limits;
+use crate::{access::is_forwarded, limits};
 
 use super::{server::Shim, shutdown::Shutdown};
 
@@ -113,6 +113,9 @@ fn connection(
 async fn respond(mcp: Mcp, request: Request<Incoming>) -> Result<Answer, Infallible> {
     if request.uri().path() != PATH {
         return Ok(refusal(StatusCode::NOT_FOUND, "MCP is served at /mcp\n"));
+    }
+    if is_forwarded(request.headers()) && !request.headers().contains_key(AUTHORIZATION) {
+        return Ok(refusal(StatusCode::UNAUTHORIZED, "who comes through a proxy needs a token\n"));
     }
     let handled = time::timeout(limits::HTTP_REQUEST_TIMEOUT, mcp.handle(request)).await;
     Ok(handled.unwrap_or_else(|_| refusal(StatusCode::REQUEST_TIMEOUT, "this took too long\n")))

@@ -14,10 +14,17 @@ use super::{Caller, Failure, Monitor, Reloaded};
 /// For so long a refusal like one that was written is only counted: whoever asks again and again must
 /// not push everything else out of the audit.
 const REFUSAL_PAUSE: Duration = Duration::from_hours(1);
-/// Kinds of refusals that are remembered.
+/// Kinds of refusals that are remembered, of those who are known …
 const REFUSALS_MAX: usize = 1000;
+/// … and of strangers, who may come under as many addresses as they like.
+const STRANGERS_MAX: usize = 20;
 
 impl Caller {
+    /// Whether all that is known is where the request came from.
+    fn is_stranger(&self) -> bool {
+        self.actor.starts_with("ip:")
+    }
+
     /// A record of what this caller does now, before it is said what that is.
     fn record(&self, time: Timestamp) -> AuditRecord {
         AuditRecord {
@@ -66,9 +73,9 @@ impl Monitor {
     }
 
     /// Writes down that `caller` was refused, and why; at most once an hour for each caller and call, with
-    /// how many there were in between.
-    pub async fn note_refusal(&self, caller: &Caller, why: &str) {
-        let Some(unwritten) = self.refusals.lock().note(caller, self.now()) else { return };
+    /// how many there were in between. Tells whether it was written.
+    pub async fn note_refusal(&self, caller: &Caller, why: &str) -> bool {
+        let Some(unwritten) = self.refusals.lock().note(caller, self.now()) else { return false };
         let more = match unwritten {
             0 => String::new(),
             more => format!("; {more} more like it since the last entry"),
@@ -81,6 +88,7 @@ impl Monitor {
         );
         // Where the disk is full the refusal stands all the same; the store tells of it.
         let _untold = self.parts.store.commit(vec![entry]).await;
+        true
     }
 
     /// Writes down what came of reading the configuration again.
@@ -123,9 +131,12 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-/// The refusals of late, by caller and call.
+/// The refusals of late, by caller and call; of strangers by caller alone.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(HashMap<(String, String), Lately>);
+pub(super) struct Refusals {
+    known: HashMap<(String, String), Lately>,
+    strangers: HashMap<(String, String), Lately>,
+}
 
 /// When a refusal was written, and how many there were since.
 #[derive(Debug)]
@@ -139,16 +150,20 @@ impl Refusals {
     fn note(&mut self, caller: &Caller, now: Timestamp) -> Option<u64> {
         // A clock that was set back must not silence anybody for longer.
         let is_fresh = |lately: &Lately| now >= lately.at && now.since(lately.at) < REFUSAL_PAUSE;
-        let kind = (caller.actor.clone(), caller.call.clone());
-        if let Some(lately) = self.0.get_mut(&kind).filter(|lately| is_fresh(lately)) {
+        let (kinds, kind, most) = if caller.is_stranger() {
+            (&mut self.strangers, (caller.actor.clone(), String::new()), STRANGERS_MAX)
+        } else {
+            (&mut self.known, (caller.actor.clone(), caller.call.clone()), REFUSALS_MAX)
+        };
+        if let Some(lately) = kinds.get_mut(&kind).filter(|lately| is_fresh(lately)) {
             lately.since += 1;
             return None;
         }
-        if self.0.len() >= REFUSALS_MAX {
-            self.0.retain(|_, lately| is_fresh(lately));
+        if kinds.len() >= most {
+            kinds.retain(|_, lately| is_fresh(lately));
         }
-        let written = self.0.len() < REFUSALS_MAX || self.0.contains_key(&kind);
-        let before = written.then(|| self.0.insert(kind, Lately { at: now, since: 0 }));
+        let written = kinds.len() < most || kinds.contains_key(&kind);
+        let before = written.then(|| kinds.insert(kind, Lately { at: now, since: 0 }));
         before.map(|before| before.map_or(0, |lately| lately.since))
     }
 }
@@ -182,8 +197,25 @@ mod tests {
             (0..REFUSALS_MAX * 2).filter(|uid| refusals.note(&caller(*uid), now).is_some()).count()
         };
         assert_eq!(written(&mut refusals, NOW), REFUSALS_MAX);
-        assert_eq!(refusals.0.len(), REFUSALS_MAX);
+        assert_eq!(refusals.known.len(), REFUSALS_MAX);
         assert_eq!(written(&mut refusals, NOW.plus(REFUSAL_PAUSE)), REFUSALS_MAX);
+    }
+
+    #[test]
+    fn strangers_push_nobody_out() {
+        let mut refusals = Refusals::default();
+        let stranger = |n: usize, call: &str| Caller {
+            actor: format!("ip:192.0.2.{n}"),
+            call: call.to_owned(),
+            ..Caller::default()
+        };
+        let calls = (0..1000).flat_map(|n| ["GET /", "GET /metrics"].map(|call| stranger(n, call)));
+        let written = calls.filter(|caller| refusals.note(caller, NOW).is_some()).count();
+        assert_eq!(
+            written, STRANGERS_MAX,
+            "one for each, whatever they ask for, and so many at most"
+        );
+        assert_eq!(refusals.note(&caller(1), NOW), Some(0));
     }
 
     #[test]

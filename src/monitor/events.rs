@@ -49,6 +49,8 @@ pub struct EventStream {
     /// The number of the last one that was heard, or lost.
     heard: u64,
     read: VecDeque<(u64, Event)>,
+    /// Whether what is missing was to be heard: the newest of so many begin with the first that is kept.
+    goes_on: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -72,7 +74,13 @@ impl EventStream {
             FirstEvent::Newest(count) => now.saturating_sub(count),
             FirstEvent::After(sequence) => sequence.min(now),
         };
-        Self { store, newest, heard, read: VecDeque::new(), _place: place }
+        let goes_on = matches!(first, FirstEvent::After(_));
+        Self { store, newest, heard, read: VecDeque::new(), goes_on, _place: place }
+    }
+
+    /// The number of the last event that was heard, or lost; where it begins, the one before.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// Whether nothing happened that was not heard.
@@ -80,20 +88,24 @@ impl EventStream {
         self.read.is_empty() && self.heard >= *self.newest.borrow()
     }
 
-    /// The next event, as soon as there is one; `None` when there will be none any more.
+    /// The next event, as soon as there is one.
     pub async fn next(&mut self) -> Option<Heard> {
         while self.is_caught_up() {
             self.newest.changed().await.ok()?;
         }
+        let newest = *self.newest.borrow();
         if self.read.is_empty() {
             self.read = self.fetch().await.into();
         }
         // What is not there was removed with its time.
-        let upto = self.read.front().map_or(*self.newest.borrow(), |(sequence, _)| sequence - 1);
+        let upto = self.read.front().map_or(newest, |(sequence, _)| sequence - 1);
         if upto > self.heard {
             let count = upto - std::mem::replace(&mut self.heard, upto);
-            return Some(Heard::Lost { sequence: upto, count });
+            if self.goes_on {
+                return Some(Heard::Lost { sequence: upto, count });
+            }
         }
+        self.goes_on = true;
         let (sequence, event) = self.read.pop_front()?;
         self.heard = sequence;
         Some(Heard::Event { sequence, event })

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Mutex;
 
@@ -158,7 +159,7 @@ impl Monitor {
     }
 
     /// The token that has this text, where it counts now; notes that it was used.
-    pub async fn token(&self, text: &str) -> Result<Arc<Token>, InvalidToken> {
+    pub fn token(&self, text: &str) -> Result<Arc<Token>, InvalidToken> {
         let (id, secret) = Token::parts(text).ok_or(InvalidToken::Malformed)?;
         let (token, now) = (self.parts.store.token(id).ok_or(InvalidToken::Unknown)?, self.now());
         token.check(secret, now)?;
@@ -166,7 +167,9 @@ impl Monitor {
             let used = Change::UseToken { id: id.to_owned(), at: now };
             // Where the store cannot write, it tells of it; the token counts all the same.
             let within = limits::COMMIT_DEFERRED_MAX;
-            let _untold = self.parts.store.defer(Batch::default(), vec![used], within).await;
+            // … and where its queue is full, the next use is written.
+            let _untold =
+                self.parts.store.defer(Batch::default(), vec![used], within).now_or_never();
         }
         Ok(token)
     }

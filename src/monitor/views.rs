@@ -17,13 +17,13 @@ use super::Failure;
 /// Who asks, for the audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// `uid:1000`, `signal:HUP`.
+    /// `uid:1000`, `token:0a1b2c3d`, `ip:192.0.2.7`, `signal:HUP`.
     pub actor: String,
-    /// The name of that user; empty where there is none.
+    /// The name of that user or token; empty where there is none.
     pub user: String,
     /// Its process, where that is in sight.
     pub pid: Option<u32>,
-    /// The path of the socket; empty where it came by none.
+    /// The path of the socket, or the address over HTTP; empty where it came by neither.
     pub origin: String,
     /// The call: `SystemService.Reload`.
     pub call: String,

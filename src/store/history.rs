@@ -4,7 +4,7 @@
 //! their own (`seal`), where reading finds the older ones. Numbers run from 1 without gaps, each kind
 //! by itself.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use prost::Message as _;
 
@@ -446,12 +446,17 @@ impl History {
     ) -> Vec<Arc<Entry>> {
         let mut found = Vec::new();
         for partition in self.partitions.iter() {
-            let Some((first, last)) = events_span(partition) else { continue };
+            let Some((_, last)) = events_span(partition) else { continue };
             if found.len() >= count || last <= after || partition.is_damaged() {
                 continue;
             }
-            let upto = first.max(after + 1).saturating_add((count - found.len()) as u64);
-            let keep = |entry: &Entry| entry.sequence > after && entry.sequence < upto;
+            // Oldest first, so many and no more.
+            let left = Cell::new(count - found.len());
+            let keep = |entry: &Entry| {
+                let wanted = entry.sequence > after && left.get() > 0;
+                left.update(|left| left - usize::from(wanted));
+                wanted
+            };
             let entries = partition.history(Kind::Event, &keep).unwrap_or_else(|error| {
                 tell(&error);
                 Vec::new()

@@ -14,7 +14,7 @@ use http::{
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    access::{self, Admission, Limiter, Need, Role, Who},
+    access::{self, Admission, Limiter, Need, Role},
     limits,
     monitor::{Caller, Monitor},
     telemetry::events::WebEvents,
@@ -39,6 +39,10 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// What browsers tell of a request (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// What the guard knows; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
@@ -52,16 +56,16 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Whether a request may be made, and counts as under way then.
-    async fn admit(&self, request: &Parts, route: &str) -> Result<Admission, Refused> {
+    fn admit(&self, request: &Parts, route: &str) -> Result<Admission, Refused> {
         let (peer, headers) = (peer_of(request), &request.headers);
-        let known = Identity::of(headers, peer, self.monitor.as_ref()).await;
-        // A token that does not count is tried at the pace of its address.
-        let who = known.as_ref().map_or(Who::from_address(peer.0.ip()), |known| known.who(peer));
-        let admission = self.limiter.admit(&who, Instant::now()).map_err(Refusal::Limit);
+        let known = Identity::of(headers, peer, self.monitor.as_ref());
+        // A token that does not count is tried at the pace of strangers.
         let (identity, known) = match known {
             Ok(identity) => (identity, Ok(())),
             Err(unknown) => (Identity::Stranger, Err(Refusal::Unknown(unknown))),
         };
+        let who = identity.who(peer, access::route(route));
+        let admission = self.limiter.admit(&who, Instant::now()).map_err(Refusal::Limit);
         let checked = admission.and_then(|admission| {
             self.check_page(request)?;
             known?;
@@ -85,6 +89,12 @@ impl Guard {
             Some(origin) if !origin.to_str().is_ok_and(|origin| is_same_origin(origin, host)) => {
                 Err(Refusal::Origin(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
             }
+            // Fetch metadata: a page elsewhere that asks without leave to read the answer. A link to us is fine.
+            _ if text(headers, &SEC_FETCH_SITE) == Some("cross-site")
+                && text(headers, &SEC_FETCH_MODE) != Some("navigate") =>
+            {
+                Err(Refusal::Origin("another site".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -92,13 +102,14 @@ impl Guard {
     /// Tells the client, the log and the audit.
     async fn refuse(&self, Refused { why, caller }: Refused) -> Response {
         let message = why.message();
-        // Limits are for those who ask again and again: neither log nor audit is to be filled by them.
-        let limit = if let Refusal::Limit(excess) = &why { Some(excess.is_news) } else { None };
+        // Neither log nor audit is to be filled by those who ask again and again.
+        let is_news = match (&why, &self.monitor) {
+            (Refusal::Limit(excess), _) => excess.is_news,
+            (_, Some(monitor)) => monitor.note_refusal(&caller, &message).await,
+            (_, None) => true,
+        };
         let from = format!("{} from {}", caller.actor, caller.origin);
-        self.events.request_refused(why.reason(), &from, &message, limit.unwrap_or(true));
-        if let (Some(monitor), None) = (&self.monitor, limit) {
-            monitor.note_refusal(&caller, &message).await;
-        }
+        self.events.request_refused(why.reason(), &from, &message, is_news);
         (&why).into_response()
     }
 }
@@ -109,10 +120,10 @@ struct Refused {
     caller: Caller,
 }
 
-/// Where the request comes from; without a connection, in tests, from this host.
+/// Where the request comes from; without a connection, from nowhere near.
 fn peer_of(request: &Parts) -> Peer {
     let known = request.extensions.get::<Peer>().copied();
-    known.unwrap_or(Peer(SocketAddr::from(([127, 0, 0, 1], 0))))
+    known.unwrap_or(Peer(SocketAddr::from(([0, 0, 0, 0], 0))))
 }
 
 /// What was asked for, in a bounded number of words: `GET /api/v1/query`.
@@ -146,7 +157,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 pub(super) async fn watch(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let (start, route) = (Instant::now(), route_of(request.uri().path()));
     let (parts, body) = request.into_parts();
-    let mut response = match guard.admit(&parts, route).await {
+    let mut response = match guard.admit(&parts, route) {
         Ok(admission) => {
             let request = Request::from_parts(parts, body);
             in_time(request, next).await.map(|body| Held::until_end_of(body, admission))
@@ -230,6 +241,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pages_elsewhere_cannot_make_a_browser_ask() {
+        let from_page = |mode: &str| {
+            let request = Request::get("/").header("host", "localhost");
+            request.header("sec-fetch-site", "cross-site").header("sec-fetch-mode", mode)
+        };
+        assert_eq!(ask(from_page("no-cors")).await.status(), 403);
+        assert_eq!(ask(from_page("navigate")).await.status(), 200, "a link is followed");
+    }
+
+    #[tokio::test]
     async fn a_token_that_does_not_count_is_refused_everywhere() {
         for (shown, challenge) in [
             ("Bearer bf_0a1b2c3d", "Bearer error=\"invalid_token\""),
@@ -258,7 +279,10 @@ mod tests {
         assert_eq!(refused.status(), 429);
         assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
         has_headers(&refused);
-        assert_eq!(asked("127.0.0.2:1").await.status(), 200, "others are let in");
+        assert_eq!(asked("127.0.0.2:1").await.status(), 429, "this host is one");
+        assert_eq!(asked("192.0.2.7:1").await.status(), 401, "others are heard");
+        let well = Request::get("/-/healthy").header("host", "localhost");
+        assert_eq!(ask_from(guard.clone(), LOCAL, well).await.status(), 200, "as is a watcher");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(asked(LOCAL).await.status(), 200);
     }

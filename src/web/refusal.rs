@@ -44,10 +44,11 @@ impl Refusal {
         match self {
             Self::NoHost => "the request has no Host header".to_owned(),
             Self::Host(host) => format!(
-                "Host {host:?} is not one of ours: use localhost, a loopback address, the address \
-                 Balefire listens on or a name in its certificate, or list it in `[http] external_hosts`"
+                "Host {:?} is not one of ours: use localhost, a loopback address, the address \
+                 Balefire listens on or a name in its certificate, or list it in `[http] external_hosts`",
+                short(host)
             ),
-            Self::Origin(origin) => format!("pages of {origin:?} may not ask Balefire"),
+            Self::Origin(origin) => format!("pages of {:?} may not ask Balefire", short(origin)),
             Self::Unknown(unknown) => unknown.to_string(),
             Self::NoToken => {
                 "who comes from elsewhere needs a token: an administrator makes one with \
@@ -90,6 +91,12 @@ impl Refusal {
             Self::NoHost | Self::Host(_) | Self::Origin(_) => None,
         }
     }
+}
+
+/// As much of a stranger's text as messages and logs have room for.
+fn short(text: &str) -> &str {
+    const BYTES: usize = 100;
+    &text[..text.floor_char_boundary(BYTES)]
 }
 
 impl IntoResponse for &Refusal {

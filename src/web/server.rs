@@ -18,15 +18,15 @@ use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    access::Limiter,
+    access::{Admission, Limiter, Rate, Who},
     limits,
     supervise::{StopSignal, Supervisor, TaskContext},
     telemetry::events::WebEvents,
@@ -75,7 +75,7 @@ pub async fn serve(
         events,
         tls,
         service: TowerToHyperService::new(router(app, guard)),
-        slots: Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX)),
+        slots: Slots::new(limits::HTTP_CONNECTIONS_MAX),
         stop: context.stop.clone(),
         supervisor,
     };
@@ -83,11 +83,51 @@ pub async fn serve(
     Ok(())
 }
 
+/// Connections of one address elsewhere: handshakes are dear.
+const CONNECTIONS: Rate = Rate { per_second: 50, burst: 200, under_way: 64 };
+
+/// The places for connections.
+struct Slots {
+    all: Arc<Semaphore>,
+    /// Those of them that connections from elsewhere may take.
+    elsewhere: Arc<Semaphore>,
+    /// How many of those one address may.
+    addresses: Limiter,
+}
+
+/// A place for a connection, as long as it is held.
+struct Slot {
+    _one: OwnedSemaphorePermit,
+    _from_elsewhere: Option<(OwnedSemaphorePermit, Admission)>,
+}
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(count)),
+            elsewhere: Arc::new(Semaphore::new(count * 3 / 4)),
+            addresses: Limiter::new("http_connections", CONNECTIONS),
+        }
+    }
+
+    /// A place for a connection from there. One address elsewhere gets a part of them, and all together
+    /// leave some for this host.
+    fn take(&self, peer: Peer) -> Option<Slot> {
+        let one = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        if peer.is_local() {
+            return Some(Slot { _one: one, _from_elsewhere: None });
+        }
+        let shared = Arc::clone(&self.elsewhere).try_acquire_owned().ok()?;
+        let own = self.addresses.admit(&Who::from_address(peer.0.ip()), Instant::now()).ok()?;
+        Some(Slot { _one: one, _from_elsewhere: Some((shared, own)) })
+    }
+}
+
 struct Server {
     events: WebEvents,
     tls: Option<Tls>,
     service: TowerToHyperService<Router>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     stop: StopSignal,
     supervisor: Supervisor,
 }
@@ -130,7 +170,7 @@ impl Server {
 
     /// Starts the connection's task, or closes it where there are too many.
     fn open(&self, stream: TcpStream, peer: Peer) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let Some(slot) = self.slots.take(peer) else {
             self.events.connection_refused(limits::HTTP_CONNECTIONS_MAX);
             refuse(&stream);
             return;
@@ -148,7 +188,8 @@ impl Server {
             let ended = match tls {
                 None => attend(stream, service, &stop).await,
                 Some(tls) => match shake_hands(stream, &tls, &stop).await {
-                    Ok(stream) => converse(stream, service, &stop).await,
+                    Ok(Some(stream)) => converse(stream, service, &stop).await,
+                    Ok(None) => return,
                     Err(reason) => return events.handshake_failed(&reason),
                 },
             };
@@ -173,16 +214,20 @@ fn prepare(stream: &TcpStream) -> Result<(), String> {
         .map_err(|error| format!("set the reader's time-out: {error}"))
 }
 
-/// The handshake, bounded in time; the connection holds its slot all the while.
+/// The handshake, bounded in time; the connection holds its slot all the while. `None` where the client
+/// left without one.
 async fn shake_hands(
     stream: TcpStream,
     tls: &Tls,
     stop: &StopSignal,
-) -> Result<TlsStream<TcpStream>, String> {
+) -> Result<Option<TlsStream<TcpStream>>, String> {
     prepare(&stream)?;
     tokio::select! {
         done = timeout(limits::HTTP_HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)) => match done {
-            Ok(done) => done.map_err(|error| error.to_string()),
+            Ok(Ok(stream)) => Ok(Some(stream)),
+            // Whoever only looks whether somebody listens.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("it took too long".to_owned()),
         },
         () = stop.stopped() => Err("the listener stops".to_owned()),
@@ -260,7 +305,7 @@ mod tests {
             events: WebEvents::new(&telemetry),
             tls: None,
             service: TowerToHyperService::new(Router::new().route("/", slow)),
-            slots: Arc::new(Semaphore::new(1)),
+            slots: Slots::new(1),
             stop: context.stop.clone(),
             supervisor: supervisor.clone(),
         };
@@ -273,6 +318,23 @@ mod tests {
         let mut text = Vec::new();
         stream.read_to_end(&mut text).await.unwrap();
         String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_from_elsewhere_leave_some_for_this_host() {
+        let slots = Slots::new(limits::HTTP_CONNECTIONS_MAX);
+        let take = |peer: &str, count: usize| -> Vec<Slot> {
+            let peer = Peer(peer.parse().unwrap());
+            (0..count).map_while(|_| slots.take(peer)).collect()
+        };
+        let one = take("192.0.2.1:1", 256);
+        assert_eq!(one.len(), 64, "a quarter for one address");
+        let others: Vec<_> = (2..9).map(|n| take(&format!("192.0.2.{n}:1"), 256)).collect();
+        let all = one.len() + others.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(all, 192, "three quarters for all of them");
+        assert_eq!(take("127.0.0.1:1", 256).len(), 64);
+        drop(one);
+        assert_eq!(take("192.0.2.9:1", 256).len(), 64, "places are given back");
     }
 
     #[tokio::test]

@@ -63,6 +63,8 @@ struct Inner {
     /// Held while the files are looked at.
     files: Mutex<(TlsOptions, Stamp)>,
     loaded: RwLock<Loaded>,
+    /// What is wrong with the files as they are now, where that was told.
+    refused: Mutex<Option<String>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -100,11 +102,13 @@ impl TlsOptions {
             Some(file) => builder.with_client_cert_verifier(client_verifier(file)?),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            let text = format!(
-                "{} and the key {} are not of one pair: {error}",
-                self.cert_file.display(),
-                self.key_file.display()
-            );
+            let (certificate, key) = (self.cert_file.display(), self.key_file.display());
+            let text = match error {
+                tokio_rustls::rustls::Error::InconsistentKeys(_) => {
+                    format!("{certificate} and the key {key} are not of one pair: {error}")
+                }
+                _ => format!("{certificate} with the key {key} cannot be used: {error}"),
+            };
             problem("cert_file", text)
         })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -166,7 +170,8 @@ impl Tls {
         // First what they look like: what changes meanwhile is read again.
         let stamp = options.stamp();
         let loaded = RwLock::new(options.load()?);
-        Ok(Self(Arc::new(Inner { files: Mutex::new((options, stamp)), loaded })))
+        let (files, refused) = (Mutex::new((options, stamp)), Mutex::default());
+        Ok(Self(Arc::new(Inner { files, loaded, refused })))
     }
 
     /// Reads these files from now on; where they cannot be used the old ones stay. Tells whether they
@@ -187,13 +192,20 @@ impl Tls {
         if stamp == files.1 {
             return;
         }
-        files.1 = stamp;
         match files.0.load() {
             Ok(loaded) => {
+                files.1 = stamp;
                 *self.0.loaded.write() = loaded;
+                *self.0.refused.lock() = None;
                 events.certificate_loaded();
             }
-            Err(problem) => events.certificate_refused(&problem.to_string()),
+            // It is tried again, and told once.
+            Err(problem) => {
+                let before = self.0.refused.lock().replace(problem.to_string());
+                if before.is_none_or(|before| before != problem.to_string()) {
+                    events.certificate_refused(&problem.to_string());
+                }
+            }
         }
     }
 

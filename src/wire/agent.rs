@@ -145,7 +145,7 @@ fn text(wire: String) -> String {
 }
 
 /// At most `max` bytes, and nothing that moves a terminal's cursor.
-fn cut(mut text: String, max: usize) -> String {
+pub fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));
     text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
     text

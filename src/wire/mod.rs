@@ -25,5 +25,8 @@ pub mod v1 {
 /// may read, and no more. Who shows one has it passed on as `authorization`.
 pub const ON_BEHALF: &str = "balefire-on-behalf";
 
+/// The metadata of a stream of events that has the number after which it begins.
+pub const BEGINS_AFTER: &str = "balefire-begins-after";
+
 /// The compiled proto files with all they import, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -106,6 +106,13 @@ impl Monitor {
         Ok(())
     }
 
+    /// The targets that an agent had and has no more, by their names here.
+    fn dropped(&self, agent: &Agent) -> Vec<String> {
+        let before = self.parts.store.agents().into_iter().find(|before| before.uid == agent.uid);
+        let names = before.into_iter().flat_map(|before| before.targets).map(|target| target.name);
+        names.filter(|name| agent.targets.iter().all(|target| target.name != *name)).collect()
+    }
+
     /// Has the target's agent probe it now; what is known then. Where it cannot, that is known.
     pub(super) async fn check_by_agent(
         &self,
@@ -114,6 +121,8 @@ impl Monitor {
     ) -> Result<TargetView, Failure> {
         match self.ask_agent(&view.target, AgentAction::Check, within).await {
             Ok(()) => self.target(&view.target.name),
+            // It is there, and busy.
+            Err(failure) if failure.code == ErrorCode::DeadlineExceeded => Ok(view),
             Err(failure) => {
                 let stale = Some(view.status.stale).filter(|stale| !stale.is_empty());
                 let stale = stale.unwrap_or(failure.message);
@@ -191,17 +200,16 @@ impl Monitor {
         let own_name = target.name.split_once('/').map_or("", |(_, name)| name);
         let (reply, answer) = oneshot::channel();
         let request = AgentRequest { action, target: own_name.to_owned(), reply };
-        requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                let message = format!("the agent of {user} has too much to do already: try again");
-                Failure::new(ErrorCode::ResourceExhausted, message)
-            }
-            mpsc::error::TrySendError::Closed(_) => away(),
-        })?;
-        match timeout(within, answer).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(Failure::new(ErrorCode::FailedPrecondition, error)),
-            Ok(Err(_)) => Err(away()),
+        let asked = async {
+            // Where much is asked already, it waits for its turn.
+            requests.send(request).await.map_err(|_| away())?;
+            Ok(answer.await)
+        };
+        match timeout(within, asked).await {
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(Ok(Ok(())))) => Ok(()),
+            Ok(Ok(Ok(Err(error)))) => Err(Failure::new(ErrorCode::FailedPrecondition, error)),
+            Ok(Ok(Err(_))) => Err(away()),
             Err(_) => {
                 let message = format!(
                     "the agent of {user} did not answer within {} s: its journal may say why",
@@ -225,8 +233,11 @@ impl AgentStream {
         let _changing = monitor.agents_changing.lock().await;
         let declared = monitor.agents.lock().declare(self.uid, self.stream, targets);
         let Some((agent, was_stale)) = declared else { return Err(superseded()) };
+        let gone = monitor.dropped(&agent);
         monitor.parts.store.commit(vec![Change::PutAgent(agent.clone())]).await?;
         monitor.declare_targets().await?;
+        // First out of the book, so that nothing of them is written down afterwards.
+        monitor.parts.store.commit(gone.into_iter().map(Change::DeleteTarget).collect()).await?;
         if was_stale {
             monitor.parts.probing.set_fresh(&self.known(&agent)).await?;
         }

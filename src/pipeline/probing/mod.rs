@@ -282,9 +282,9 @@ impl Probing {
             state.schedule.forget(name);
             // Dropping the waiters tells them.
             state.running.remove(name);
-            if let Err(error) = self.recorder.end(std::slice::from_ref(name)).await {
-                self.recorder.events.unwritten(name, &error.to_string());
-            }
+        }
+        if let Err(error) = self.recorder.end(gone).await {
+            self.recorder.events.unwritten(&gone.join(", "), &error.to_string());
         }
         self.follow_book(state);
     }
