@@ -30,6 +30,9 @@ pub(super) struct Arguments {
     /// them to the service at `--socket` [default: /run/balefire/control.sock]
     #[arg(long, conflicts_with = "listen")]
     pub(super) agent: bool,
+    /// Start the one MCP server that the other end of standard input names, as `--config` has it
+    #[arg(long, hide = true, conflicts_with_all = ["agent", "check", "print_config"])]
+    pub(super) spawn: bool,
     /// Check the configuration, print every problem with file, line and key, and exit
     #[arg(long, conflicts_with = "print_config")]
     pub(super) check: bool,
