@@ -8,6 +8,7 @@ use crate::config::Overrides;
 
 /// Watches this host and its MCP servers, keeps the history, tells who must be told.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(name = "balefired", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// The configuration file; none is needed [default: balefire.toml in /etc/balefire for the

@@ -15,7 +15,7 @@ pub(super) enum Fault {
         .socket.display()
     )]
     SpawnSocket { socket: PathBuf, source: io::Error },
-    #[error("spawn failed: {}", .0.trim_start().trim_start_matches("spawn failed: "))]
+    #[error("spawn failed: {0}")]
     SpawnRefused(String),
     #[error("spawn failed: the working directory {0:?} does not exist: mend `cwd`")]
     WorkingDirectory(PathBuf),

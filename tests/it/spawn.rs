@@ -41,6 +41,10 @@ name = "dies"
 kind = "mcp"
 command = ["sh", "-c", "tr '\\0' ' ' </proc/$PPID/cmdline >&2; exit 3"]
 [[targets]]
+name = "missing"
+kind = "mcp"
+command = ["no-such-program-61"]
+[[targets]]
 name = "hangs"
 kind = "mcp"
 command = ["sh", "-c", "sleep {number} & trap '' TERM; sleep {number}"]
@@ -110,6 +114,9 @@ async fn configured_servers_are_started_by_the_helper() {
     let dies = probe(&daemon, "dies").await;
     assert!(dies.error.contains("exited with status 3"), "{dies:?}");
     assert!(dies.stderr_tail.contains("balefired --spawn --config"), "{dies:?}");
+
+    let missing = probe(&daemon, "missing").await;
+    assert!(missing.error.starts_with("spawn failed: `no-such-program-61`"), "{missing:?}");
 
     let hangs = probe(&daemon, "hangs").await;
     assert!(hangs.error.contains("no answer to initialize"), "{hangs:?}");

@@ -45,7 +45,7 @@ pub(in crate::probe) struct Stdio<'a> {
 /// A server that runs.
 #[derive(Debug)]
 enum Server {
-    Own(Process),
+    Own(Box<Process>),
     Helpers(Spawned),
 }
 
@@ -100,7 +100,7 @@ impl Stdio<'_> {
     async fn start(&self, deadline: Deadline) -> Result<(Server, Pipes), Fault> {
         let Some((socket, name)) = self.helper else {
             let own = Process::spawn(self.command, self.env, self.cwd.map(PathBuf::as_path));
-            return own.map(|(process, pipes)| (Server::Own(process), pipes));
+            return own.map(|(process, pipes)| (Server::Own(Box::new(process)), pipes));
         };
         let spawned = deadline.bound(Spawned::spawn(socket, name)).await;
         let late = || Fault::Timeout { during: "spawn", within: deadline.whole() };

@@ -118,7 +118,9 @@ fn started(line: &str) -> Result<(), Fault> {
     if line == STARTED {
         return Ok(());
     }
-    let reason = line.strip_prefix(REFUSED).unwrap_or(line);
+    let reason = line.strip_prefix(REFUSED).unwrap_or(line).trim_start();
+    // Which it says of itself, too.
+    let reason = reason.strip_prefix("spawn failed: ").unwrap_or(reason);
     Err(Fault::SpawnRefused(first_line(reason, REASON_CHARS_MAX)))
 }
 
@@ -139,6 +141,8 @@ mod tests {
         assert!(started("started").is_ok());
         let refused = started("refused there is no target \"x\"").unwrap_err();
         assert_eq!(refused.to_string(), "spawn failed: there is no target \"x\"");
+        let refused = started("refused spawn failed: `x`: not found").unwrap_err();
+        assert_eq!(refused.to_string(), "spawn failed: `x`: not found");
         let how = "exited with status 3".to_owned();
         assert_eq!(end("ended by_itself exited with status 3"), Some((Ending::ByItself, how)));
         assert_eq!(end("ended somehow exited with status 3"), None);

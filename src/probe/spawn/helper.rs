@@ -41,18 +41,15 @@ pub fn serve(
     find: impl FnOnce(&str) -> Result<Check, String>,
 ) -> Result<(), String> {
     let control = UnixStream::from(control);
-    let started = receive(&control).and_then(|(name, descriptors)| {
-        let named = |why| format!("target {name:?}: {why}");
-        find(&name).and_then(|check| start(&check, descriptors)).map_err(named)
-    });
-    match started {
+    let (name, descriptors) = receive(&control).inspect_err(|why| say(&control, REFUSED, why))?;
+    match find(&name).and_then(|check| start(&check, descriptors)) {
         Ok(server) => {
             say(&control, STARTED, "");
             watch(&control, server).map_err(|error| format!("cannot watch the server: {error}"))
         }
         Err(why) => {
             say(&control, REFUSED, &why);
-            Err(why)
+            Err(format!("target {name:?}: {why}"))
         }
     }
 }
