@@ -14,7 +14,7 @@ use std::{
 
 use balefire::{
     limits,
-    model::{Check, ProbeAnswer, ProbeFailure, Secret},
+    model::{Check, ProbeAnswer, ProbeFailure, Secret, Target, TargetSource},
     probe::{OwnDoors, Prober},
     telemetry::Telemetry,
 };
@@ -483,4 +483,30 @@ async fn balefire_says_which_of_its_doors_is_shut() {
         assert_fails(&knock(gone).await, &["gRPC health: connecting to /no/such.sock"]);
     })
     .await;
+}
+
+/// A server that is found or adopted stands in no file of the administrator's: the helper is for
+/// configured ones.
+#[tokio::test]
+async fn the_helper_is_asked_for_configured_servers_alone() {
+    let mark = Mark::new();
+    let prober = prober();
+    prober.set_spawn_socket(Some("/nonexistent/spawn.sock".into()));
+    let from = |source| Target {
+        name: "fine".to_owned(),
+        check: mark.check("modern"),
+        interval: PATIENT * 2,
+        timeout: PATIENT,
+        retries: 0,
+        source,
+        probed: true,
+    };
+    let file = PathBuf::from("/etc/balefire/balefire.toml");
+    let configured = prober.attempt_target(&from(TargetSource::Config(file.clone()))).await;
+    let error = configured.expect_err("nobody listens there").error;
+    assert!(error.contains("/nonexistent/spawn.sock"), "{error}");
+    assert!(error.contains("`systemctl enable --now balefire-spawn.socket`"), "{error}");
+    let found = from(TargetSource::Discovered { client: "claude-code", file });
+    prober.attempt_target(&found).await.expect("it is our own child");
+    mark.wait_gone().await;
 }

@@ -19,7 +19,11 @@ mod section;
 mod setting;
 mod surroundings;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use crate::pipeline::{ProbeDefaults, collecting::Options as CollectOptions};
 pub use print::{differences, print_config};
@@ -31,7 +35,7 @@ use surroundings::Surroundings;
 
 use crate::{
     access,
-    model::{Labels, Target},
+    model::{Check, Labels, Target},
     store,
     telemetry::LogOptions,
     web::TlsOptions,
@@ -111,6 +115,18 @@ impl Config {
     }
 }
 
+/// How the MCP server `name` is started, as the text of `file` has it: what `balefired --spawn` takes
+/// from there, and all that it looks at. Overlays and environment variables do not count. The error says
+/// what is wrong, and where. Blocking.
+pub fn spawned_target(file: &Path, text: &str, name: &str) -> Result<Check, String> {
+    let (table, problems) = raw::parse(text, &file.into());
+    let (check, findings) = read::spawned(table, name, &Surroundings::of_process());
+    if let Some(problem) = problems.into_iter().chain(findings.problems).next() {
+        return Err(problem.to_string());
+    }
+    check.ok_or_else(|| format!("{} has no target of this name", file.display()))
+}
+
 /// `[http]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
@@ -132,6 +148,8 @@ pub struct ProbingOptions {
     pub targets: Vec<Target>,
     /// `[probe]`: what holds for targets that say nothing else, discovered ones too.
     pub defaults: ProbeDefaults,
+    /// `[probe] spawn_socket`: who starts configured MCP servers; `None` for the daemon itself.
+    pub spawn_socket: Option<PathBuf>,
     /// Whether the clients' files are read.
     pub discover: bool,
     /// The directory that stands for the user's home; discovery reads below it.

@@ -15,6 +15,8 @@ use std::{
 const FILE_NAME: &str = "balefire.toml";
 /// Where the system service's configuration lies.
 const SYSTEM_CONFIG_DIR: &str = "/etc/balefire";
+/// The socket of `balefire-spawn.socket`.
+const SPAWN_SOCKET: &str = "/run/balefire/spawn.sock";
 
 /// The environment and the user of a process; read once.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub(super) struct Places {
     pub(super) socket: Option<PathBuf>,
     /// The user's home; `None` for the system service, which has nobody's.
     pub(super) home: Option<PathBuf>,
+    /// Where the system service has MCP servers started, if that is there.
+    pub(super) spawn_socket: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -66,7 +70,8 @@ impl Surroundings {
 
     /// The places for this process, where `named` is the file that it was told to read.
     pub(super) fn places(&self, named: Option<&Path>) -> Places {
-        let usual = if self.is_system(named) { Self::system_places() } else { self.user_places() };
+        let is_system = self.is_system(named);
+        let usual = if is_system { Self::system_places() } else { self.user_places() };
         Places {
             config_file: self
                 .dir("CONFIGURATION_DIRECTORY")
@@ -78,7 +83,13 @@ impl Surroundings {
                 .map(|dir| dir.join("control.sock"))
                 .or(usual.socket),
             home: usual.home,
+            spawn_socket: self.spawn_socket().filter(|_| is_system),
         }
+    }
+
+    fn spawn_socket(&self) -> Option<PathBuf> {
+        let is_there = self.root_dir.join(SPAWN_SOCKET.trim_start_matches('/')).exists();
+        is_there.then(|| SPAWN_SOCKET.into())
     }
 
     fn is_system(&self, named: Option<&Path>) -> bool {
@@ -103,6 +114,7 @@ impl Surroundings {
             state_dir: Some("/var/lib/balefire".into()),
             socket: Some("/run/balefire/control.sock".into()),
             home: None,
+            spawn_socket: None,
         }
     }
 
@@ -117,6 +129,7 @@ impl Surroundings {
             state_dir: xdg("XDG_STATE_HOME", ".local/state").map(|dir| dir.join("balefire")),
             socket: self.dir("XDG_RUNTIME_DIR").map(|dir| dir.join("balefire/control.sock")),
             home,
+            spawn_socket: None,
         }
     }
 }

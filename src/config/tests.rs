@@ -498,7 +498,7 @@ fn the_packaged_file_names_every_key_and_its_default() {
         let rows = config.effective.iter().filter(plain);
         rows.map(|e| (e.section.clone(), e.key, e.value.clone())).collect()
     };
-    let stands_for_itself = ["state_dir", "socket", "external_labels"];
+    let stands_for_itself = ["state_dir", "socket", "spawn_socket", "external_labels"];
     for (section, key, value) in keys(&load("")) {
         let said = full.effective.iter().find(|e| e.section == section && e.key == key).unwrap();
         assert_ne!(said.origin, Origin::Default, "{section} {key} is not in the packaged file");

@@ -8,6 +8,7 @@ use crate::config::Overrides;
 
 /// Watches this host and its MCP servers, keeps the history, tells who must be told.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(name = "balefired", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// The configuration file; none is needed [default: balefire.toml in /etc/balefire for the
@@ -30,6 +31,9 @@ pub(super) struct Arguments {
     /// them to the service at `--socket` [default: /run/balefire/control.sock]
     #[arg(long, conflicts_with = "listen")]
     pub(super) agent: bool,
+    /// Start the one MCP server that the other end of standard input names, as `--config` has it
+    #[arg(long, hide = true, conflicts_with_all = ["agent", "check", "print_config"])]
+    pub(super) spawn: bool,
     /// Check the configuration, print every problem with file, line and key, and exit
     #[arg(long, conflicts_with = "print_config")]
     pub(super) check: bool,

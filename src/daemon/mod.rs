@@ -11,6 +11,7 @@ mod clock_watch;
 mod life;
 mod reload;
 mod running;
+mod spawn;
 mod stop;
 mod systemd;
 
@@ -42,6 +43,8 @@ pub fn main() -> ExitCode {
         check(&overrides)
     } else if arguments.print_config {
         print_config(&overrides)
+    } else if arguments.spawn {
+        spawn::run(&overrides)
     } else {
         run(overrides, arguments.agent)
     };

@@ -116,6 +116,10 @@ fn apply_loops(running: &Running, new: &Config) -> Vec<String> {
         controls.collecting.apply(&new.collect);
         changes.push("collecting changed".to_owned());
     }
+    if old.probing.spawn_socket != new.probing.spawn_socket {
+        running.prober.set_spawn_socket(new.probing.spawn_socket.clone());
+        changes.push("spawn socket changed".to_owned());
+    }
     if old.alerting != new.alerting {
         controls.evaluating.send_replace(new.alerting.interval);
         changes.push("alerting changed".to_owned());

@@ -52,6 +52,7 @@ pub(super) struct Running {
     pub(super) controls: Controls,
     pub(super) access: Access,
     pub(super) web: Web,
+    pub(super) prober: Prober,
     http: SocketAddr,
     signals: Signals,
     reloads: mpsc::Receiver<ReloadRequest>,
@@ -191,6 +192,7 @@ impl Running {
 
         spawn_listeners(&supervisor, &monitor, &base, doors);
         prober.set_own_doors(own_doors(&config, http));
+        prober.set_spawn_socket(config.probing.spawn_socket.clone());
         spawn_loops(&supervisor, loops);
         declare(&monitor).await?;
         // Only now: what agents left is told to be stale once, and is to be there then.
@@ -207,6 +209,7 @@ impl Running {
             controls,
             access,
             web,
+            prober,
             http,
             signals,
             reloads,

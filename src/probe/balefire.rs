@@ -77,7 +77,14 @@ async fn knock_shim(
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let command = [text(shim), "--socket".to_owned(), text(socket)];
     let (env, scrubber) = (BTreeMap::new(), Scrubber::of(&Check::Balefire));
-    let stdio = Stdio { command: &command, env: &env, cwd: None, scrubber: &scrubber, events };
+    let stdio = Stdio {
+        command: &command,
+        env: &env,
+        cwd: None,
+        scrubber: &scrubber,
+        events,
+        helper: None,
+    };
     let mut inner = Report::new();
     let checked = mcp::check_own(stdio, deadline.rest(), &mut inner).await;
     report.stderr_tail = inner.stderr_tail;

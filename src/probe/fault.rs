@@ -9,6 +9,14 @@ use crate::{error_code::ErrorCode, limits};
 pub(super) enum Fault {
     #[error("spawn failed: `{program}`: {source}{}", spawn_advice(.source))]
     Spawn { program: String, source: io::Error },
+    #[error(
+        "cannot reach {}: {source}: `systemctl enable --now balefire-spawn.socket`, or set \
+         `[probe] spawn_socket`",
+        .socket.display()
+    )]
+    SpawnSocket { socket: PathBuf, source: io::Error },
+    #[error("spawn failed: {0}")]
+    SpawnRefused(String),
     #[error("spawn failed: the working directory {0:?} does not exist: mend `cwd`")]
     WorkingDirectory(PathBuf),
     #[error("{how} before it answered {awaiting}")]
@@ -82,7 +90,9 @@ impl Fault {
             Self::Flooded { .. } | Self::Redirects => ErrorCode::ResourceExhausted,
             Self::Silent { .. } | Self::Timeout { .. } => ErrorCode::DeadlineExceeded,
             Self::LegacySse | Self::NoCommonVersion { .. } => ErrorCode::Unimplemented,
-            Self::NoDoors | Self::NotOurs | Self::NoRoots(_) => ErrorCode::FailedPrecondition,
+            Self::NoDoors | Self::NotOurs | Self::NoRoots(_) | Self::SpawnSocket { .. } => {
+                ErrorCode::FailedPrecondition
+            }
             _ => ErrorCode::Unavailable,
         }
     }
@@ -92,6 +102,8 @@ impl Fault {
         matches!(
             self,
             Self::Spawn { .. }
+                | Self::SpawnSocket { .. }
+                | Self::SpawnRefused(_)
                 | Self::WorkingDirectory(_)
                 | Self::AuthRequired { .. }
                 | Self::LegacySse

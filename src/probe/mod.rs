@@ -3,7 +3,7 @@
 //! Start with [`Prober::attempt`]. The kinds are `http`, `tcp`, `mcp` (with its two transports and
 //! the ladder of its two eras) and `balefire`; what they share is `fault` (why an attempt failed),
 //! `report` (what it gathered, and its deadline), `process` (a spawned server, and how it is made
-//! to go), and `scrub` (foreign texts without secrets). Each attempt uses fresh connections and fresh processes, and leaves none behind.
+//! to go), `spawn` (one that a helper starts), and `scrub` (foreign texts without secrets). Each attempt uses fresh connections and fresh processes, and leaves none behind.
 
 mod balefire;
 mod endpoint;
@@ -14,15 +14,20 @@ mod mcp;
 mod process;
 mod report;
 mod scrub;
+mod spawn;
 mod stderr;
 mod tcp;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
 use crate::{
-    model::{Check, ProbeAnswer, ProbeFailure},
+    model::{Check, ProbeAnswer, ProbeFailure, Target, TargetSource},
     telemetry::{Telemetry, events::ProbeEvents},
 };
 
@@ -32,6 +37,7 @@ use report::{Deadline, Report};
 use scrub::Scrubber;
 
 pub use endpoint::endpoint;
+pub use spawn::serve;
 
 /// How long an attempt may go on after its time to make a spawned server go.
 const CLEAN_UP: Duration = Duration::from_secs(1);
@@ -48,6 +54,7 @@ struct Shared {
     dialects: Dialects,
     trust: Arc<http::Trust>,
     doors: Mutex<Option<OwnDoors>>,
+    spawn_socket: Mutex<Option<PathBuf>>,
 }
 
 /// What the `balefire` probe calls upon: Balefire's own front doors.
@@ -69,6 +76,7 @@ impl Prober {
             dialects: Dialects::default(),
             trust: Arc::default(),
             doors: Mutex::new(None),
+            spawn_socket: Mutex::new(None),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -76,6 +84,19 @@ impl Prober {
     /// Where Balefire's own doors are, for the built-in target.
     pub fn set_own_doors(&self, doors: OwnDoors) {
         *self.shared.doors.lock() = Some(doors);
+    }
+
+    /// Where configured MCP servers are started in our place; `None` starts them as our own children.
+    pub fn set_spawn_socket(&self, socket: Option<PathBuf>) {
+        *self.shared.spawn_socket.lock() = socket;
+    }
+
+    /// [`Prober::attempt`] on a target: one of the configuration is started by the helper, where
+    /// there is one. What was found or adopted is not: it stands in no file of the administrator's.
+    pub async fn attempt_target(&self, target: &Target) -> Result<ProbeAnswer, ProbeFailure> {
+        let is_configured = matches!(target.source, TargetSource::Config(_));
+        let helper = self.shared.spawn_socket.lock().clone().filter(|_| is_configured);
+        self.attempt_by(helper, &target.name, &target.check, target.timeout).await
     }
 
     /// One attempt, over within `timeout` whatever the target does, and a second more where a
@@ -87,15 +108,27 @@ impl Prober {
         check: &Check,
         timeout: Duration,
     ) -> Result<ProbeAnswer, ProbeFailure> {
+        self.attempt_by(None, name, check, timeout).await
+    }
+
+    async fn attempt_by(
+        &self,
+        helper: Option<PathBuf>,
+        name: &str,
+        check: &Check,
+        timeout: Duration,
+    ) -> Result<ProbeAnswer, ProbeFailure> {
         let mut report = Report::new();
         let deadline = Deadline::after(timeout);
-        let result = self.run(name, check, (deadline, &mut report)).await;
+        let helper = helper.as_deref();
+        let result = self.run(helper, name, check, (deadline, &mut report)).await;
         self.conclude(name, check, (result, report))
     }
 
     /// Runs the check, each kind within its time.
     async fn run(
         &self,
+        helper: Option<&Path>,
         name: &str,
         check: &Check,
         (deadline, report): (Deadline, &mut Report),
@@ -109,7 +142,7 @@ impl Prober {
             }
         };
         // Boxed, so that a loop that holds many attempts does not hold the largest kind's room for each.
-        let work = Box::pin(self.dispatch(name, check, (deadline, report)));
+        let work = Box::pin(self.dispatch(helper, name, check, (deadline, report)));
         let bounded = limit.bound(work).await;
         bounded.unwrap_or_else(|| {
             let fault = Fault::Timeout { during: report.during, within: deadline.whole() };
@@ -119,15 +152,17 @@ impl Prober {
 
     async fn dispatch(
         &self,
+        helper: Option<&Path>,
         name: &str,
         check: &Check,
         (deadline, report): (Deadline, &mut Report),
     ) -> Result<(), Verdict> {
-        let Shared { events, dialects, trust, doors } = &*self.shared;
+        let Shared { events, dialects, trust, doors, .. } = &*self.shared;
         match check {
             Check::McpStdio { command, env, cwd } => {
                 let scrubber = &Scrubber::of(check);
-                let stdio = Stdio { command, env, cwd: cwd.as_ref(), scrubber, events };
+                let (cwd, helper) = (cwd.as_ref(), helper.map(|socket| (socket, name)));
+                let stdio = Stdio { command, env, cwd, scrubber, events, helper };
                 let route = Route::Stdio(stdio);
                 mcp::check(name, route, dialects, events, (deadline, report)).await
             }

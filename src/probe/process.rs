@@ -25,9 +25,9 @@ use crate::model::Secret;
 use super::fault::Fault;
 
 /// How long a server may take to end by itself once its input is closed, and again after SIGTERM.
-const GRACE: Duration = Duration::from_millis(400);
+pub(super) const GRACE: Duration = Duration::from_millis(400);
 /// How long the kernel may take to bury what was killed.
-const BURIAL: Duration = Duration::from_millis(150);
+pub(super) const BURIAL: Duration = Duration::from_millis(150);
 
 /// Ignores what ends the others, waits for its input to end, then kills its group, itself included.
 const WATCHDOG: &str = "trap '' HUP INT TERM; read -r _; kill -KILL 0";
@@ -77,13 +77,13 @@ impl Process {
         env: &BTreeMap<String, Secret>,
         cwd: Option<&Path>,
     ) -> Result<(Self, Pipes), Fault> {
-        if let Some(missing) = cwd.filter(|directory| !directory.is_dir()) {
-            return Err(Fault::WorkingDirectory(missing.to_owned()));
-        }
+        check_directory(cwd)?;
         let (watchdog, group) = spawn_watchdog()?;
         let mut guard = Group(Some(group));
-        let mut server = server_command(command, env, cwd);
-        let mut server = server
+        let mut server = Command::from(server_command(command, env, cwd))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .process_group(group.as_raw_nonzero().get())
             .spawn()
             .map_err(|source| spawn_fault(command, source))?;
@@ -170,20 +170,28 @@ fn spawn_watchdog() -> Result<(Child, Pid), Fault> {
     Ok((watchdog, pid.expect("a child that nobody waited for has a process id")))
 }
 
-fn server_command(
+/// A server may start only in a directory that is there.
+pub(super) fn check_directory(cwd: Option<&Path>) -> Result<(), Fault> {
+    match cwd.filter(|directory| !directory.is_dir()) {
+        Some(missing) => Err(Fault::WorkingDirectory(missing.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// The command of a server with its small clean environment; without its pipes and its group.
+pub(super) fn server_command(
     command: &[String],
     env: &BTreeMap<String, Secret>,
     cwd: Option<&Path>,
-) -> Command {
+) -> std::process::Command {
     let (program, arguments) =
         command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
-    let mut server = Command::new(program);
+    let mut server = std::process::Command::new(program);
     server.args(arguments).env_clear().envs(own_environment());
     server.envs(env.iter().map(|(name, value)| (name, value.reveal())));
     if let Some(directory) = cwd {
         server.current_dir(directory);
     }
-    server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     server
 }
 
@@ -193,11 +201,12 @@ fn own_environment() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsSt
     })
 }
 
-fn spawn_fault(command: &[String], source: std::io::Error) -> Fault {
+pub(super) fn spawn_fault(command: &[String], source: std::io::Error) -> Fault {
     Fault::Spawn { program: command.first().cloned().unwrap_or_default(), source }
 }
 
-fn describe(status: ExitStatus) -> String {
+/// How a server ended, in words.
+pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),

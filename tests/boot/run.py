@@ -28,10 +28,11 @@ import test_guest
 import test_life
 import test_package
 import test_restart
+import test_spawn
 import test_trouble
 import trees
 
-CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart, test_package, test_agent) for case in module.CASES}
+CASES = {case.__name__: case for module in (test_guest, test_life, test_confined, test_trouble, test_restart, test_package, test_agent, test_spawn) for case in module.CASES}
 # Guests mostly wait: for the watchdog, for a restart.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 CASE_SECONDS = 180

@@ -35,8 +35,8 @@ def install(guest, package=DEB, *options):
         return
     guest.shell("""
         install -m 755 /mnt/bin/balefired /mnt/bin/balefire /mnt/bin/balefire-mcp /usr/bin/
-        for unit in service socket; do
-            [ ! -e /mnt/systemd/balefire.$unit ] || install -m 644 /mnt/systemd/balefire.$unit /etc/systemd/system/
+        for unit in balefire.service balefire.socket balefire-spawn.socket balefire-spawn@.service; do
+            [ ! -e /mnt/systemd/$unit ] || install -m 644 /mnt/systemd/$unit /etc/systemd/system/
         done
         install -D -m 644 /mnt/systemd/balefire.sysusers /etc/sysusers.d/balefire.conf
         [ ! -e /mnt/systemd/balefire.tmpfiles ] || install -D -m 644 /mnt/systemd/balefire.tmpfiles /etc/tmpfiles.d/balefire.conf
@@ -45,7 +45,7 @@ def install(guest, package=DEB, *options):
         [ ! -e /etc/tmpfiles.d/balefire.conf ] || systemd-tmpfiles --create balefire.conf
         chgrp -R balefire /etc/balefire
         systemctl daemon-reload
-        systemctl --quiet enable --now balefire
+        systemctl --quiet enable --now balefire-spawn.socket balefire
     """)
 
 

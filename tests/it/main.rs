@@ -18,6 +18,7 @@ mod http;
 mod http_api;
 mod life;
 mod shim;
+mod spawn;
 mod storage;
 mod targets;
 mod tls;

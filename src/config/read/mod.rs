@@ -14,6 +14,7 @@ use std::{
 use super::{
     AlertingOptions, CollectOptions, Config, ProbeDefaults, ProbingOptions,
     layers::{Layers, is_environment},
+    raw::Table,
     section::{Findings, Said, Section, unknown},
     setting::{Bytes, Setting},
     surroundings::{Places, Surroundings},
@@ -22,7 +23,7 @@ use crate::{
     access::{Role, Rules, Subject},
     collect::COLLECTORS,
     limits,
-    model::{Labels, METRIC_NAME},
+    model::{Check, Labels, METRIC_NAME},
     store,
     telemetry::{LogOptions, log::parse_filter},
 };
@@ -104,6 +105,18 @@ pub(super) fn config(layers: Layers, places: &Places, around: &Surroundings) -> 
         effective: Vec::new(),
     };
     (config, findings.into_inner())
+}
+
+/// The check of one target, whatever else the file says.
+pub(super) fn spawned(
+    table: Table,
+    name: &str,
+    around: &Surroundings,
+) -> (Option<Check>, Findings) {
+    let findings = RefCell::new(Findings::default());
+    let sections = Section::root(table, &findings).sections("targets");
+    let check = target::named(sections, name, around);
+    (check, findings.into_inner())
 }
 
 fn check_environment(name: &str) -> Result<(), String> {
@@ -247,14 +260,31 @@ fn choose(section: &mut Section<'_>, rows: &[(&'static str, bool)]) -> Vec<&'sta
 }
 
 fn probing(root: &mut Section<'_>, places: &Places, around: &Surroundings) -> ProbingOptions {
-    let defaults = probe_defaults(root.section("probe"));
+    let mut probe = root.section("probe");
+    let spawn_socket = spawn_socket(&mut probe, places);
+    let defaults = probe_defaults(probe);
     let mut discovery = root.section("discovery");
     let discover = discovery.take("enabled", places.home.is_some()).value;
     discovery.finish();
     let targets = target::targets(root.sections("targets"), &defaults, around);
     // Where the system service is told to discover, it does so for whoever runs it.
     let home = places.home.clone().or_else(|| around.var("HOME").map(PathBuf::from));
-    ProbingOptions { targets, defaults, discover, home: home.filter(|_| discover) }
+    ProbingOptions { targets, defaults, spawn_socket, discover, home: home.filter(|_| discover) }
+}
+
+/// An empty text switches it off.
+fn spawn_socket(section: &mut Section<'_>, places: &Places) -> Option<PathBuf> {
+    let usual = places.spawn_socket.as_ref().map(|socket| socket.display().to_string());
+    let said = section.take_if("spawn_socket", usual.unwrap_or_default(), |path: &String| {
+        if path.is_empty() || (path.starts_with('/') && path.len() <= SOCKET_BYTES_MAX) {
+            return Ok(());
+        }
+        Err(format!(
+            "{path:?} cannot be a socket's path; write an absolute one of {SOCKET_BYTES_MAX} bytes \
+             at most, or \"\""
+        ))
+    });
+    Some(PathBuf::from(said.value)).filter(|path| !path.as_os_str().is_empty())
 }
 
 fn probe_defaults(mut section: Section<'_>) -> ProbeDefaults {

@@ -55,6 +55,20 @@ pub(super) fn targets(
     targets
 }
 
+/// The check of the first target of this name; nothing is read of the others.
+pub(super) fn named(
+    sections: Vec<Section<'_>>,
+    name: &str,
+    around: &Surroundings,
+) -> Option<Check> {
+    let mut sections = sections.into_iter();
+    let mut found = sections.find_map(|mut section| {
+        let said: Said<String> = section.optional("name")?;
+        (said.value == name).then_some(section)
+    })?;
+    check(&mut found, around)
+}
+
 fn file_of(origin: &Origin) -> PathBuf {
     match origin {
         Origin::File { file, .. } => file.to_path_buf(),

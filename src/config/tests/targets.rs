@@ -294,3 +294,47 @@ fn secrets_come_from_files_credentials_and_the_environment() {
     let shown = print_config(&config);
     assert!(!shown.contains("s3cret") && shown.contains("API_KEY = \"<redacted>\""), "{shown}");
 }
+
+/// Of the helper that starts them: one target, and nothing that is wrong elsewhere.
+#[test]
+fn one_target_is_read_by_its_name() {
+    let text = r#"
+        environment = 7
+        [[targets]]
+        name = "broken"
+        kind = "mcp"
+        command = []
+        [[targets]]
+        name = "time"
+        kind = "mcp"
+        command = ["mcp-server-time"]
+        cwd = "/srv"
+        "#;
+    let read = |name| spawned_target(Path::new("/etc/b.toml"), text, name);
+    let Ok(Check::McpStdio { command, cwd, .. }) = read("time") else { panic!("it is stdio") };
+    assert_eq!((command, cwd), (vec!["mcp-server-time".to_owned()], Some("/srv".into())));
+    let broken = "/etc/b.toml:6: targets[0].command: names no program; write [\"program\", …]";
+    assert_eq!(read("broken").unwrap_err(), broken);
+    assert_eq!(read("tim").unwrap_err(), "/etc/b.toml has no target of this name");
+    let torn = spawned_target(Path::new("/etc/b.toml"), "[[targets]", "time").unwrap_err();
+    assert!(torn.contains("this is not TOML"), "{torn}");
+}
+
+#[test]
+fn the_spawn_socket_is_the_systems_where_it_is_there() {
+    let of = |config: &str| load(config).probing.spawn_socket;
+    assert_eq!(of(""), None);
+    assert_eq!(of("[probe]\nspawn_socket = \"/run/s\"").as_deref(), Some(Path::new("/run/s")));
+    let home = Home::new("").with_env("STATE_DIRECTORY", "/var/lib/balefire");
+    assert_eq!(home.load().unwrap().probing.spawn_socket, None);
+    let socket = home.dir.path().join("run/balefire/spawn.sock");
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    fs::write(socket, "").unwrap();
+    let usual = Path::new("/run/balefire/spawn.sock");
+    assert_eq!(home.load().unwrap().probing.spawn_socket.as_deref(), Some(usual));
+    let off = home.with_env("BALEFIRE__PROBE__SPAWN_SOCKET", "");
+    assert_eq!(off.load().unwrap().probing.spawn_socket, None);
+    let relative = "balefire.toml:2: probe.spawn_socket: \"s\" cannot be a socket's path; write an \
+                    absolute one of 107 bytes at most, or \"\"";
+    check("[probe]\nspawn_socket = \"s\"\n", &[relative]);
+}

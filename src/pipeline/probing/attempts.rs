@@ -21,7 +21,7 @@ pub(super) async fn probe(prober: &Prober, clock: &Clock, target: &Target) -> Pr
     loop {
         let started_at = clock.now();
         let began = Instant::now();
-        let result = prober.attempt(&target.name, &target.check, target.timeout).await;
+        let result = prober.attempt_target(target).await;
         let duration = began.elapsed();
         let error = result.as_ref().err().map(|failure| failure.error.clone()).unwrap_or_default();
         attempts.push(ProbeAttempt { started_at, duration, error });

@@ -1,12 +1,23 @@
 //! MCP over standard input and output: one fresh process for each try.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use crate::{
     model::Secret,
-    probe::{fault::Fault, process::Process, report::Report, scrub::Scrubber, stderr::Tail},
+    probe::{
+        fault::Fault,
+        process::{Ending, Pipes, Process},
+        report::{Deadline, Report},
+        scrub::Scrubber,
+        spawn::Spawned,
+        stderr::Tail,
+    },
     telemetry::events::ProbeEvents,
 };
 
@@ -27,6 +38,31 @@ pub(in crate::probe) struct Stdio<'a> {
     pub(in crate::probe) cwd: Option<&'a PathBuf>,
     pub(in crate::probe) scrubber: &'a Scrubber,
     pub(in crate::probe) events: &'a ProbeEvents,
+    /// Who starts it in the daemon's place, and as which configured target it is known there.
+    pub(in crate::probe) helper: Option<(&'a Path, &'a str)>,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+enum Server {
+    Own(Box<Process>),
+    Helpers(Spawned),
+}
+
+impl Server {
+    async fn ended(&mut self, limit: Duration) -> Option<String> {
+        match self {
+            Self::Own(process) => process.ended(limit).await,
+            Self::Helpers(spawned) => spawned.ended(limit).await,
+        }
+    }
+
+    async fn stop(self) -> Ending {
+        match self {
+            Self::Own(process) => process.stop().await,
+            Self::Helpers(spawned) => spawned.stop().await,
+        }
+    }
 }
 
 impl Stdio<'_> {
@@ -37,8 +73,7 @@ impl Stdio<'_> {
         report: &mut Report,
     ) -> Result<Dialect, Broken> {
         let began = Instant::now();
-        let (mut process, pipes) =
-            Process::spawn(self.command, self.env, self.cwd.map(PathBuf::as_path))?;
+        let (mut server, pipes) = self.start(plan.deadline).await?;
         report.phase("spawn", began.elapsed());
         let seen = Seen::default();
         let tail = Tail::new(self.scrubber.clone());
@@ -46,10 +81,10 @@ impl Stdio<'_> {
         let conversation = async {
             let mut result = converse(transport, plan, report).await;
             if let Err(broken) = &mut result {
-                refine(&mut broken.fault, &seen, &mut process).await;
+                refine(&mut broken.fault, &seen, &mut server).await;
             }
             // rmcp has let go of the transport by now, so that the server's input is closed.
-            (result, process.stop().await)
+            (result, server.stop().await)
         };
         let (result, ending) = tokio::select! {
             done = conversation => done,
@@ -61,10 +96,21 @@ impl Stdio<'_> {
         }
         result
     }
+
+    async fn start(&self, deadline: Deadline) -> Result<(Server, Pipes), Fault> {
+        let Some((socket, name)) = self.helper else {
+            let own = Process::spawn(self.command, self.env, self.cwd.map(PathBuf::as_path));
+            return own.map(|(process, pipes)| (Server::Own(Box::new(process)), pipes));
+        };
+        let spawned = deadline.bound(Spawned::spawn(socket, name)).await;
+        let late = || Fault::Timeout { during: "spawn", within: deadline.whole() };
+        let (spawned, pipes) = spawned.unwrap_or_else(|| Err(late()))?;
+        Ok((Server::Helpers(spawned), pipes))
+    }
 }
 
 /// Puts what the process and its output tell into a fault that rmcp could not know better.
-async fn refine(fault: &mut Fault, seen: &Seen, process: &mut Process) {
+async fn refine(fault: &mut Fault, seen: &Seen, server: &mut Server) {
     match fault {
         Fault::Silent { noise, .. } => *noise = seen.noise(),
         Fault::Closed { awaiting, .. } if seen.flooded() => {
@@ -72,7 +118,7 @@ async fn refine(fault: &mut Fault, seen: &Seen, process: &mut Process) {
         }
         Fault::Closed { awaiting, noise } => {
             *noise = seen.noise();
-            if let Some(how) = process.ended(EXIT_PATIENCE).await {
+            if let Some(how) = server.ended(EXIT_PATIENCE).await {
                 *fault = Fault::Exited { how, awaiting };
             }
         }
