@@ -56,7 +56,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Whether a request may be made, and counts as under way then.
-    fn admit(&self, request: &Parts, route: &str) -> Result<Admission, Refused> {
+    fn admit(&self, request: &Parts, route: &str) -> Result<Admission, Box<Refused>> {
         let (peer, headers) = (peer_of(request), &request.headers);
         let known = Identity::of(headers, peer, self.monitor.as_ref());
         // A token that does not count is tried at the pace of strangers.
@@ -72,8 +72,9 @@ impl Guard {
             check_role(route, &identity)?;
             Ok(admission)
         });
-        checked
-            .map_err(|why| Refused { why, caller: identity.caller(peer, call_of(request, route)) })
+        checked.map_err(|why| {
+            Box::new(Refused { why, caller: identity.caller(peer, call_of(request, route)) })
+        })
     }
 
     /// Against pages of others in a browser of ours: Host and Origin.
@@ -162,7 +163,7 @@ pub(super) async fn watch(State(guard): State<Guard>, request: Request, next: Ne
             let request = Request::from_parts(parts, body);
             in_time(request, next).await.map(|body| Held::until_end_of(body, admission))
         }
-        Err(refused) => guard.refuse(refused).await,
+        Err(refused) => guard.refuse(*refused).await,
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
