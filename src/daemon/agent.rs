@@ -117,8 +117,9 @@ impl Running {
             self.log.set_filter(&new.log.level)?;
         }
         self.agent.set_settings(settings(&new));
+        let declared = declare(&self.agent).await;
+        let changes = declared.inspect_err(|_| self.agent.set_settings(settings(&self.config)))?;
         self.config = new;
-        let changes = declare(&self.agent).await?;
         let what = if changes.is_empty() { "as it was".into() } else { changes.join("; ") };
         info!(changes = changes.len(), "configuration reloaded: {what}");
         Ok(())

@@ -130,7 +130,7 @@ impl Links {
     }
 
     /// The agent watches these targets from now on, by its own names; the agent as it is then, and whether its
-    /// targets were told to be stale. `None` where another one took over.
+    /// targets are told to be stale. `None` where another one took over.
     pub(super) fn declare(
         &mut self,
         uid: u32,
@@ -140,8 +140,15 @@ impl Links {
         let link = self.current(uid, stream)?;
         link.targets =
             targets.into_iter().map(|target| attributed(target, uid, &link.user)).collect();
-        let was_stale = std::mem::take(&mut link.stale);
-        Some((agent_of(uid, link), was_stale))
+        let is_stale = link.stale;
+        Some((agent_of(uid, link), is_stale))
+    }
+
+    /// The targets of this user's agent are stale no more.
+    pub(super) fn freshened(&mut self, uid: u32) {
+        if let Some(link) = self.links.get_mut(&uid) {
+            link.stale = false;
+        }
     }
 
     /// All targets of all agents.

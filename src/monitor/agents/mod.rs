@@ -232,14 +232,16 @@ impl AgentStream {
         let monitor = &self.monitor;
         let _changing = monitor.agents_changing.lock().await;
         let declared = monitor.agents.lock().declare(self.uid, self.stream, targets);
-        let Some((agent, was_stale)) = declared else { return Err(superseded()) };
+        let Some((agent, is_stale)) = declared else { return Err(superseded()) };
         let gone = monitor.dropped(&agent);
         monitor.parts.store.commit(vec![Change::PutAgent(agent.clone())]).await?;
         monitor.declare_targets().await?;
         // First out of the book, so that nothing of them is written down afterwards.
         monitor.parts.store.commit(gone.into_iter().map(Change::DeleteTarget).collect()).await?;
-        if was_stale {
+        if is_stale {
             monitor.parts.probing.set_fresh(&self.known(&agent)).await?;
+            // Only now: where that failed, the next declaration does it.
+            monitor.agents.lock().freshened(self.uid);
         }
         Ok(())
     }
