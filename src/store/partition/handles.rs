@@ -38,6 +38,13 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// A handle for one reader, where the database is open and nobody is just opening it.
+    fn at_hand(self: Arc<Self>) -> Option<Lent> {
+        let idle = self.idle.lock().pop();
+        let db = idle.or_else(|| Some(self.root.try_lock()?.as_ref()?.reader()))?;
+        Some(Lent { opened: self, db: Some(db) })
+    }
+
     /// A handle for one reader; opens the database where it is not open.
     fn lend(
         self: Arc<Self>,
@@ -109,9 +116,22 @@ impl Handles {
 
     /// A handle of the database in `dir`, where it is the one that the manifest describes.
     pub(super) fn open(&self, dir: &Path, manifest: &ManifestRecord) -> Result<Lent, EngineError> {
+        if let Some(lent) = self.at_hand(dir) {
+            return Ok(lent);
+        }
         // Opening takes long: those who want another database do not wait for it.
-        let opened = self.slot(dir);
-        opened.lend(|| open(&*self.engine, dir, manifest))
+        outside_of_pools(|| self.slot(dir).lend(|| open(&*self.engine, dir, manifest)))
+    }
+
+    /// A handle of a database that is open.
+    fn at_hand(&self, dir: &Path) -> Option<Lent> {
+        let mut open = self.open.lock();
+        let at = open.iter().position(|(path, _)| path == dir)?;
+        let entry = open.remove(at);
+        let opened = Arc::clone(&entry.1);
+        open.push(entry);
+        drop(open);
+        opened.at_hand()
     }
 
     /// Whether the database in `dir` is open for the next reader.
@@ -145,6 +165,18 @@ impl Handles {
         drop(open);
         mem::drop(forgotten);
     }
+}
+
+/// Does work that may wait for a pool of threads, as opening and closing a database do, where it waits for
+/// nobody else meanwhile: a thread of a pool that waits takes up other work, which may want the very lock that
+/// it holds.
+fn outside_of_pools<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// How many databases may stay open where a process may have so many descriptors (`None`: any
@@ -190,5 +222,14 @@ mod tests {
     fn as_many_stay_open_as_descriptors_allow() {
         let limits = [Some(0), Some(256), Some(1024), Some(2048), Some(8192), None];
         assert_eq!(limits.map(open_max), [1, 1, 5, 10, 16, 16]);
+    }
+
+    #[test]
+    fn a_database_is_opened_where_no_pool_waits() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let found = pool.install(|| {
+            (rayon::current_thread_index(), outside_of_pools(rayon::current_thread_index))
+        });
+        assert_eq!(found, (Some(0), None));
     }
 }
