@@ -31,7 +31,7 @@ LEFT_FOR_THE_ENGINE, LEFT_BEFORE = 256 << 10, 40 << 20
 WRITES_PER_STEP = 30
 # Races at most with an engine that is done before the disk is full; and how long one that is not may take to end,
 # in seconds.
-RACES, END_PATIENCE = 4, 15
+RACES, END_PATIENCE = 8, 8
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
