@@ -1,8 +1,8 @@
 //! Who may do what: the roles, the least role of every call and route, and who has which role.
 //!
 //! Start with [`Role`] for their order, `calls` for the tables, [`Rules::roles`] for how a peer comes
-//! to its roles, and [`Token`] for who comes over HTTP. Transports say who asks, and for what; this module must not know them, and reads no
-//! file.
+//! to its roles, and [`Token`] for who comes over HTTP. Transports say who asks, and for what; this
+//! module must not know them, and reads no file.
 
 mod calls;
 mod forwarded;

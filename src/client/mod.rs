@@ -1,9 +1,10 @@
 //! Typed calls over the control socket.
 //!
 //! A [`Connection`] is made without touching the socket; the first call connects, and a call after
-//! the daemon was restarted connects again; one that the restart met is made again (`retry`). Each connect searches anew (see [`Search`]), so that a
-//! long-lived client finds a daemon that was started after it. The module knows nothing of what the
-//! daemon does with a call. Start reading at [`Connection::open`].
+//! the daemon was restarted connects again; one that the restart met is made again (`retry`). Each
+//! connect searches anew (see [`Search`]), so that a long-lived client finds a daemon that was started
+//! after it. The module knows nothing of what the daemon does with a call. Start reading at
+//! [`Connection::open`].
 
 mod behalf;
 mod error;

@@ -142,6 +142,11 @@ def a_newer_store_is_refused_and_left_as_it_is(suite):
         eventually("it was tried again", lambda: service.restarts() > 1)
         assert not service.is_active()
         service.systemctl("stop")
+        # Where it is not tried again the status keeps what it said.
+        service.set(Restart="no")
+        service.systemctl("start", check=False)
+        status = service.systemctl("status", "--no-pager", "--full", check=False).stdout
+        assert refusal(status), status
         assert service.guest.shell(CONTENTS).stdout == before, "it was changed"
         service.guest.path(FORMAT).write_text(ours)
         service.systemctl("start")
